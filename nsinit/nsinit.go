@@ -1,0 +1,69 @@
+package nsinit
+
+/*
+#cgo CFLAGS: -Wall -Wextra
+#include "parent_death.h"
+*/
+import "C"
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // C constructor: joins and makes the namespaces before Go starts
+	"golang.org/x/sys/unix"
+)
+
+// pid1Marker is argv[1] of a process that pid1.c takes over.
+const pid1Marker = "sandboxrun-pid1"
+
+// init is the re-exec hook. It never returns in a container's init process.
+func init() {
+	if len(os.Args) != 2 || os.Args[1] != "init" || os.Getenv("_LIBCONTAINER_INITPIPE") == "" {
+		return
+	}
+	// The thread must be the one that execs in the end: the kernel keeps the
+	// parent death signal per thread.
+	runtime.LockOSThread()
+	if err := restoreParentDeathSignal(); err != nil {
+		// libcontainer's error channel is not open yet. The parent sees the
+		// early exit and this line.
+		os.Stderr.WriteString("sandboxrun init: " + err.Error() + "\n") //nolint:errcheck // nobody left to tell
+		os.Exit(1)
+	}
+	libcontainer.Init()
+}
+
+// restoreParentDeathSignal arms the parent death signal that the supervisor
+// asked for. fork clears it (prctl(2)), and nsexec forks twice on the way
+// here; parent_death.c noted it in the first of these processes.
+//
+// A parent that died before this call is noticed too: init then reads an end
+// of file from the pipe to its parent and gives up.
+func restoreParentDeathSignal() error {
+	sig := C.sandboxrun_parent_death_signal
+	if sig == 0 {
+		return nil
+	}
+	return os.NewSyscallError("prctl(PR_SET_PDEATHSIG)",
+		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(sig), 0, 0, 0))
+}
+
+// PID1Args wraps args so that the sandbox's first process is this package's
+// signal-forwarding, orphan-reaping PID 1, which then starts args as its child.
+//
+// exeFD is the number that a sealed descriptor of this executable will have in
+// the sandbox; PID 1 closes it before the program starts. statusFD, if not
+// negative, is the writing end of a pipe into which PID 1 writes the program's
+// raw wait status (an int in host byte order, see wait(2)) when it ends; the
+// program does not inherit it.
+func PID1Args(exeFD, statusFD int, args []string) []string {
+	return append([]string{
+		"/proc/self/fd/" + strconv.Itoa(exeFD),
+		pid1Marker,
+		strconv.Itoa(exeFD),
+		strconv.Itoa(statusFD),
+	}, args...)
+}
