@@ -1,7 +1,7 @@
 // Report runs test commands and counts what they ran.
 //
-//	report run NAME -- COMMAND...   runs one phase: COMMAND prints test2json events (go test -json)
-//	report total NAME...            adds the phases up and prints the closing lines
+//	report run NAME -- COMMAND [ARG...]  runs one phase: COMMAND prints test2json events (go test -json)
+//	report total NAME [NAME...]         adds the phases up and prints the closing lines
 //
 // A phase's events are kept in bin/test-results/NAME.jsonl, its only state: total reads them again. `run` prints a line a
 // package and the whole output of each test that failed; lines that are not events are passed through to stderr. It exits

@@ -17,7 +17,7 @@ import (
 // resultsDir holds one file of events a phase, below the working directory.
 const resultsDir = "bin/test-results"
 
-const usage = "usage: report run NAME -- COMMAND... | report total NAME..."
+const usage = "usage: report run NAME -- COMMAND [ARG...] | report total NAME [NAME...]"
 
 // errFailed says that something was counted as failed. What it was has been printed already.
 var errFailed = errors.New("tests failed")

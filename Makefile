@@ -1,0 +1,152 @@
+# sandboxrun: everything that is done with this tree is a target here; CI runs the same ones. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+VERSION := 0.1.0-dev
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null)
+PREFIX  := /usr/local
+DESTDIR :=
+
+# Pinned tools. A new GO_VERSION needs its sums in .ci/toolchain.
+GO_VERSION       := 1.26.8
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := .cache/bin/golangci-lint-$(GOLANGCI_VERSION)
+
+# libcontainer's C code and libseccomp need cgo. The binary is static all the same: it is bound into sandboxes and copied
+# to other machines, where it must not depend on the C library that is there.
+export CGO_ENABLED := 1
+TAGS        := seccomp urfave_cli_no_docs netgo osusergo
+BUILD_FLAGS := -trimpath -buildvcs=false -tags '$(TAGS)'
+STATIC      := -extldflags "-static"
+LDFLAGS     := -s -w $(STATIC) -X main.version=$(VERSION)$(addprefix +,$(COMMIT))
+
+# The go command: the host's own if it is new enough, else the pinned one below .cache/go. It is looked for when the first
+# recipe needs it, and once.
+GO = $(eval GO := $(or $(shell .ci/toolchain $(GO_VERSION) $(CURDIR)/.cache/go),$(error no go command; see above)))$(GO)
+# Tests and tools that call `go` themselves find the same one.
+WITH_GO = PATH="$(patsubst %/,%,$(dir $(GO))):$$PATH"
+
+# Sandboxes are started as root, tests too, by sudo if need be; without sudo the tests that need root say so and are
+# skipped. Nothing is built as root: the caches stay the user's.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(shell command -v sudo))
+# go test's -exec. sudo drops the environment; tests that build programs need the user's go, its settings and its modules.
+TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go env GOFLAGS)' 'GOPROXY=$$(go env GOPROXY)' 'GOMODCACHE=$$(go env GOMODCACHE)'")
+
+# The native tests' packages, and those that run once more in the VM with real cgroup v2.
+INTEGRATION  := ./test/integration/...
+VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./cmd/sandboxrun ./test/integration
+TEST_TIMEOUT := 10m
+VM_TIMEOUT   := 15m
+FUZZTIME     := 10s
+# A race detector costs five times the time; RACE= leaves it out.
+RACE         := -race
+# RUN=REGEXP runs only the tests whose names match.
+RUN          :=
+RUN_FLAG     := $(if $(RUN),-run '$(RUN)')
+
+# VM=yes or VM=no decides whether tests go to the VM. Left alone: where this host's cgroups aren't v2 with its
+# controllers, and only on amd64, the architecture that the VM has.
+CGROUP_V2 := $(wildcard /sys/fs/cgroup/cgroup.controllers)
+VM        := $(if $(CGROUP_V2)$(filter-out x86_64,$(shell uname -m)),no,yes)
+PHASES    := unit integration $(filter vm,$(VM:yes=vm))
+
+.PHONY: build
+build: need-build ## build bin/sandboxrun, installing compiler, headers and Go where they are missing
+	$(WITH_GO) go build $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: samples
+samples: need-build ## build the sample bundles into bin/bundles
+	$(WITH_GO) go run -buildvcs=false ./bundles/samples/build -o bin/bundles
+
+.PHONY: run
+run: build samples ## build everything and run the sample bundle bin/bundles/hello
+	$(AS_ROOT) bin/sandboxrun run bin/bundles/hello
+
+.PHONY: install
+install: $(if $(wildcard bin/sandboxrun),,build) ## install bin/sandboxrun below PREFIX (/usr/local)
+	install -D -m 0755 bin/sandboxrun '$(DESTDIR)$(PREFIX)/bin/sandboxrun'
+
+.PHONY: test
+test: bin/report $(if $(filter vm,$(PHASES)),need-vm) ## run every test there is and count them; VM=yes|no RUN=REGEXP RACE=
+	@rm -rf bin/test-results
+	@for phase in $(PHASES); do $(MAKE) --no-print-directory $$phase || true; done
+	@bin/report total $(PHASES)
+
+.PHONY: unit
+unit: bin/report ## run the tests beside the code, natively, as root, with the race detector
+	@export $(WITH_GO); \
+	bin/report run unit -- go test -json $(RACE) -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) \
+		$$(go list ./... | grep -v '/test/integration')
+
+.PHONY: integration
+integration: bin/report ## run the testscript suites natively, as root
+	@export $(WITH_GO); \
+	bin/report run integration -- go test -json -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) $(INTEGRATION)
+
+.PHONY: vm
+vm: bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
+	@rm -rf bin/vm-tests && mkdir -p bin/vm-tests
+	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ $(VM_PACKAGES)
+	@bin/report run vm -- $(AS_ROOT) bin/vm test --json --timeout $(VM_TIMEOUT) bin/vm-tests/*.test $(if $(RUN),-- -test.run '$(RUN)')
+
+.PHONY: vm-shell
+vm-shell: build bin/vm need-vm ## open a root shell in the VM, with this tree at /work/host
+	$(AS_ROOT) bin/vm shell --dir .
+
+.PHONY: fuzz
+fuzz: need-build ## run every fuzz target for FUZZTIME (10s) each
+	@export $(WITH_GO); \
+	for package in $$(go list ./...); do \
+		for target in $$(go test -tags '$(TAGS)' -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -tags '$(TAGS)' -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: bench
+bench: need-build ## run the Go benchmarks beside the code
+	@export $(WITH_GO); go test -tags '$(TAGS)' -run '^$$' -bench . -benchmem $(TEST_EXEC) ./...
+
+.PHONY: bench-run
+bench-run: build need-bench ## compare `sandboxrun run` with runc, crun, bubblewrap and unshare
+	@$(WITH_GO) go build -buildvcs=false -tags '$(TAGS)' -o bin/bench ./test/bench
+	$(AS_ROOT) bin/bench run
+
+.PHONY: lint
+lint: need-build need-lint $(GOLANGCI) ## check form, imports, likely mistakes, scripts and go.mod
+	$(WITH_GO) $(GOLANGCI) run ./...
+	$(WITH_GO) go mod tidy -diff
+	shellcheck --external-sources $$(git ls-files '*.sh' .ci)
+
+.PHONY: fmt
+fmt: need-build $(GOLANGCI) ## format the Go code
+	$(WITH_GO) $(GOLANGCI) fmt ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+
+.PHONY: clean-cache
+clean-cache: clean ## remove what was downloaded too: Go, tools, the VM's image
+	$(AS_ROOT) rm -rf .cache
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '%-12s %s\n' "$$target" "$$text"; done
+
+# What a target needs from the host. Met needs cost milliseconds.
+.PHONY: need-build need-lint need-vm need-bench
+need-build need-lint need-vm need-bench: need-%:
+	@.ci/host-packages $*
+
+# Always asked for: go itself knows whether there is something to do.
+.PHONY: bin/report bin/vm
+bin/report bin/vm: bin/%: need-build
+	@$(WITH_GO) go build -buildvcs=false -tags '$(TAGS)' -o $@ ./test/$*
+
+$(GOLANGCI): | need-build
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(WITH_GO) go install -trimpath github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv .cache/bin/golangci-lint $@
