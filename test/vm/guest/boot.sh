@@ -1,0 +1,189 @@
+#!/bin/sh
+# PID 1 of the guest, after the initramfs. Brings the machine up, runs one
+# command (/run/vm/command), writes /out and its exit code to the report disk
+# and powers off. It talks with the harness over the virtio port "control":
+#
+#	guest -> host   booted
+#	host -> guest   go SECONDS      0: no limit
+#	guest -> host   exited CODE | timed-out
+#	guest -> host   reported | unreported REASON
+#	host -> guest   bye             once both output streams have ended
+#
+# In /run/vm: command (a shell script), token (ends each output stream),
+# interactive (exists: the command gets the serial console instead).
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/root LANG=C.UTF-8
+vm=/run/vm
+
+say() { echo "sandboxrun-vm: $*" >/dev/console; }
+
+# By sysrq and not by reboot(8): it works while everything else hangs.
+power_off() {
+	sync
+	echo b >/proc/sysrq-trigger
+	sleep 60
+}
+
+die() {
+	say "$*"
+	power_off
+}
+
+disk() { # SERIAL: its device
+	for block in /sys/block/vd*; do
+		[ "$(cat "$block/serial")" = "$1" ] && echo "/dev/${block##*/}"
+	done
+}
+
+port() { # NAME: its device
+	for found in /sys/class/virtio-ports/*; do
+		[ "$(cat "$found/name")" = "$1" ] && echo "/dev/${found##*/}"
+	done
+}
+
+mount_all() {
+	mount -t proc -o nosuid,nodev,noexec proc /proc
+	mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+	mkdir -p /dev/pts /dev/shm /dev/mqueue
+	mount -t devpts -o nosuid,noexec,gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+	mount -t tmpfs -o nosuid,nodev shm /dev/shm
+	mount -t mqueue -o nosuid,nodev,noexec mqueue /dev/mqueue
+	ln -sf /proc/self/fd /dev/fd
+	ln -sf /proc/self/fd/0 /dev/stdin
+	ln -sf /proc/self/fd/1 /dev/stdout
+	ln -sf /proc/self/fd/2 /dev/stderr
+	mkdir -p /run/lock
+	mount -t securityfs -o nosuid,nodev,noexec securityfs /sys/kernel/security 2>/dev/null
+	mount -t bpf -o nosuid,nodev,noexec,mode=700 bpf /sys/fs/bpf 2>/dev/null
+	# As systemd does; runc and its like expect to have to undo it.
+	mount --make-rshared /
+}
+
+delegate() {
+	mount -t cgroup2 -o nosuid,nodev,noexec,nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
+	# Before the controllers are enabled: a group with processes of its own
+	# may not give controllers to its children.
+	mkdir /sys/fs/cgroup/init /sys/fs/cgroup/command
+	while read -r pid; do
+		# Kernel threads stay, and refuse.
+		echo "$pid" >/sys/fs/cgroup/init/cgroup.procs
+	done </sys/fs/cgroup/cgroup.procs 2>/dev/null
+	for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+		echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control ||
+			say "cannot enable the $controller controller"
+	done
+}
+
+devices() {
+	hostname -F /etc/hostname
+	ip link set lo up
+	for module in fuse tun loop overlay; do
+		modprobe "$module"
+	done
+	for serial in host test; do
+		found=$(disk $serial)
+		[ -z "$found" ] || mount -t ext4 -o noatime "$found" "/work/$serial" ||
+			die "cannot mount the disk $serial"
+	done
+	export SANDBOXRUN_IN_VM=1
+	SANDBOXRUN_IO_DISK=$(disk io)
+	export SANDBOXRUN_IO_DISK
+}
+
+# One stream of output: FIFO PORT. The port stays open after the token, since
+# closing it drops what the host hasn't taken yet.
+stream() {
+	{
+		cat "$1"
+		cat "$vm/token"
+		exec sleep infinity
+	} >"$2" 5>&-
+}
+
+# What was left by the command may hold the streams open for ever.
+end_streams() {
+	sleep 2
+	pkill -x cat -P "$1"
+	pkill -x cat -P "$2"
+}
+
+start_command() {
+	if [ -e "$vm/interactive" ]; then
+		(
+			echo 0 >/sys/fs/cgroup/command/cgroup.procs
+			exec 5>&-
+			exec setsid --ctty --wait sh "$vm/command" </dev/ttyS0 >/dev/ttyS0 2>&1
+		) &
+		command=$!
+		return
+	fi
+	mkfifo "$vm/stdout" "$vm/stderr"
+	stream "$vm/stdout" "$(port stdout)" &
+	stdout=$!
+	stream "$vm/stderr" "$(port stderr)" &
+	stderr=$!
+	(
+		echo 0 >/sys/fs/cgroup/command/cgroup.procs
+		exec 5>&-
+		exec sh "$vm/command" </dev/null >"$vm/stdout" 2>"$vm/stderr"
+	) &
+	command=$!
+}
+
+# Ends the command after SECONDS: by SIGTERM, then the whole group.
+limit() {
+	sleep "$1"
+	: >"$vm/timed-out"
+	kill -TERM "$command"
+	sleep 2
+	echo 1 >/sys/fs/cgroup/command/cgroup.kill
+}
+
+# The header goes last and in one block: a disk with a header is complete.
+report() { # CODE
+	device=$(disk report)
+	tar -C /out --numeric-owner -cf - . 2>"$vm/tar.err" |
+		dd of="$device" bs=64K seek=1 iflag=fullblock conv=fsync 2>"$vm/dd.err"
+	dd_status=$?
+	if [ $dd_status -ne 0 ] || [ -s "$vm/tar.err" ]; then
+		echo "unreported $(tail -n 1 "$vm/tar.err" "$vm/dd.err" | tr '\n' ' ')" >&5
+		return
+	fi
+	printf 'sandboxrun-vm 1\nexit %d\n' "$1" |
+		dd of="$device" bs=4096 conv=sync,fsync 2>/dev/null
+	echo reported >&5
+}
+
+mount_all
+delegate
+devices
+control=$(port control)
+[ -n "$control" ] || die "no control port"
+exec 5<>"$control"
+echo booted >&5
+read -r verb seconds <&5
+[ "$verb" = go ] || die "not told to go: $verb"
+
+cd /root || die "no /root"
+start_command
+if [ "$seconds" -gt 0 ]; then
+	limit "$seconds" 5>&- &
+	limiter=$!
+	# The watchdog, should the machine be too ill to report.
+	{
+		sleep $((seconds + 120))
+		echo b >/proc/sysrq-trigger
+	} 5>&- &
+fi
+wait "$command"
+code=$?
+if [ -e "$vm/timed-out" ]; then
+	echo timed-out >&5
+else
+	[ -z "${limiter:-}" ] || kill "$limiter"
+	echo "exited $code" >&5
+fi
+[ -e "$vm/interactive" ] || end_streams "$stdout" "$stderr" &
+report "$code"
+read -r verb <&5
+power_off
