@@ -61,6 +61,18 @@ func (g *Group) dirs() []string {
 	return slices.Compact(dirs)
 }
 
+// Existing returns the group's directories that are there: what Remove has to remove, and what is left
+// when it failed.
+func (g *Group) Existing() []string {
+	var dirs []string
+	for _, dir := range g.dirs() {
+		if isDir(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
 // file returns the path of a controller's file: v1 in the controller's own hierarchy, v2 in the one
 // directory; "" when the group has no such controller.
 func (g *Group) file(controller, v1, v2 string) string {

@@ -1,7 +1,11 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,4 +71,46 @@ func filesystemType(path string) (int64, error) {
 		}
 		return int64(st.Type), nil
 	}
+}
+
+// Group returns the group at path ("/sandboxrun/env-x") in every hierarchy of this host, whether or not
+// it exists there. With it a group can be killed and removed from its path alone. The root is refused
+// (ErrHierarchyRoot), and so is a path that isn't absolute and clean.
+func (h *Host) Group(path string) (*Group, error) {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+		return nil, fmt.Errorf("cannot use cgroup path %q: not a clean absolute path; write it like /sandboxrun/name", path)
+	}
+	if path == "/" {
+		return nil, fmt.Errorf("cgroup path /: %w", ErrHierarchyRoot)
+	}
+	if h.Mode == Unified {
+		return Open(map[string]string{"": h.Root + path})
+	}
+	entries, err := os.ReadDir(h.Root)
+	if err != nil {
+		return nil, fmt.Errorf("list cgroup hierarchies: %w", err)
+	}
+	paths := map[string]string{}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue // a symlink such as cpu -> cpu,cpuacct
+		}
+		dir := h.Root + "/" + e.Name() + path
+		switch e.Name() {
+		case "unified":
+			if h.Mode == Hybrid {
+				paths[""] = dir
+			}
+		case "systemd":
+			paths["name=systemd"] = dir
+		default:
+			for controller := range strings.SplitSeq(e.Name(), ",") {
+				paths[controller] = dir
+			}
+		}
+	}
+	if len(paths) == 0 {
+		return nil, errors.New("cannot find a cgroup hierarchy in " + h.Root)
+	}
+	return Open(paths)
 }

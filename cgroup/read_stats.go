@@ -19,7 +19,7 @@ const (
 // the error wraps ErrRemoved. A figure that cannot be read is nil. When a file is there but cannot be
 // read or parsed, the error says so, and the other figures are filled all the same.
 func (g *Group) Stats() (*Stats, error) {
-	if !g.exists() {
+	if len(g.Existing()) == 0 {
 		return nil, fmt.Errorf("read figures of cgroup %s: %w", g.dirs()[0], ErrRemoved)
 	}
 	stats := &Stats{}
@@ -36,15 +36,6 @@ func (g *Group) Stats() (*Stats, error) {
 	note(g.readIO(&stats.IO))
 	note(g.readPressure(&stats.Pressure))
 	return stats, errors.Join(errs...)
-}
-
-func (g *Group) exists() bool {
-	for _, dir := range g.dirs() {
-		if isDir(dir) {
-			return true
-		}
-	}
-	return false
 }
 
 func (g *Group) readUintInto(target **uint64, path string) error {
