@@ -1,0 +1,58 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+)
+
+func (inv *invocation) createCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "create",
+		Usage:     "create a container whose program waits for start",
+		ArgsUsage: "[BUNDLE] [ID]",
+		Description: `Makes the container of a bundle up to the point where its program only waits
+for sandboxrun start. It stays until sandboxrun delete.
+
+BUNDLE is a directory with a config.json; without it, the bundle is --bundle or
+the working directory. An omitted ID is generated and printed.
+
+EXAMPLES:
+   sandboxrun create -b ./hello web
+   sandboxrun create --pid-file web.pid ./hello web`,
+		Flags:  createFlags(),
+		Action: inv.createAction,
+	}
+}
+
+// createFlags are those that run has too.
+func createFlags() []cli.Flag {
+	return join(limitFlags(), []cli.Flag{
+		&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "the bundle's `DIR` (default: the working directory)"},
+		&cli.BoolFlag{Name: "init", Usage: "put a small PID 1 before the program, which forwards signals and reaps zombies"},
+		&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the program a terminal, as process.terminal in the bundle does"},
+		&cli.StringFlag{Name: "console-socket", Usage: "send the master of the program's terminal to the unix socket `PATH`"},
+		&cli.StringFlag{Name: "pidfd-socket", Usage: "send a pidfd of the first process to the unix socket `PATH`"},
+		&cli.StringFlag{Name: "pid-file", Usage: "write the process ID of the first process to `FILE`"},
+		&cli.IntFlag{Name: "preserve-fds", Usage: "pass `N` more descriptors on, from 3 up"},
+		&cli.BoolFlag{Name: "no-pivot", Usage: "do not use pivot_root, for a root filesystem on an initramfs; less safe"},
+		&cli.BoolFlag{Name: "no-new-keyring", Usage: "share the caller's session keyring"},
+	})
+}
+
+func (inv *invocation) createAction(c *cli.Context) error {
+	t, err := parseTarget(c)
+	if err != nil {
+		return err
+	}
+	opts, _, limits, err := inv.containerOptions(c, t)
+	if err != nil {
+		return err
+	}
+	if err := refuseTimeLimits(limits); err != nil {
+		return err
+	}
+	if _, err := inv.runtime.Create(*opts); err != nil {
+		return err
+	}
+	inv.printGenerated(t)
+	return nil
+}

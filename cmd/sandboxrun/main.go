@@ -1,0 +1,109 @@
+// Command sandboxrun runs programs in isolated, resource-limited sandboxes.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit codes beside those of the program in the sandbox; see docs/report.md.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// stdio are the streams of one invocation.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	os.Exit(run(context.Background(), os.Args, stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// run carries out one command line and returns the exit code.
+func run(ctx context.Context, args []string, streams stdio) int {
+	inv := &invocation{streams: streams}
+	err := inv.app().RunContext(ctx, args)
+	defer inv.close()
+	if err == nil {
+		return inv.exitCode
+	}
+	return inv.fail(err)
+}
+
+// app is the command line: global flags and one file for each command.
+func (inv *invocation) app() *cli.App {
+	return &cli.App{
+		Name:                   "sandboxrun",
+		Usage:                  "run programs in isolated, resource-limited sandboxes",
+		Description:            appDescription,
+		Version:                version,
+		Flags:                  globalFlags(),
+		Before:                 inv.setUp,
+		Writer:                 inv.streams.out,
+		ErrWriter:              inv.streams.err,
+		HideHelpCommand:        true,
+		UseShortOptionHandling: false,
+		Suggest:                true,
+		// A comma belongs to a value, as in --io-max.
+		DisableSliceFlagSeparator: true,
+		// Errors are printed once, by fail.
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   usageError,
+		Action: func(c *cli.Context) error {
+			if name := c.Args().First(); name != "" {
+				return usagef("there is no command %q; sandboxrun --help lists them", name)
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: []*cli.Command{
+			inv.runCommand(),
+			inv.createCommand(),
+			inv.startCommand(),
+			inv.stateCommand(),
+			inv.killCommand(),
+			inv.deleteCommand(),
+			inv.listCommand(),
+			inv.gcCommand(),
+			inv.specCommand(),
+		},
+	}
+}
+
+const appDescription = `sandboxrun takes an OCI bundle (a directory with a config.json and a root
+filesystem) and runs its program in namespaces and cgroups of its own. Its
+commands and flags are runc's, with more of its own.
+
+EXAMPLES:
+   Run a bundle and remove everything afterwards:
+      sandboxrun run ./hello
+   The same under limits, with a summary of what it used:
+      sandboxrun run --memory 64M --cpus 0.5 --wall-time 30s --summary ./hello
+   Clean up after a supervisor that was killed:
+      sandboxrun gc`
+
+// errUsage marks errors in the command line itself.
+var errUsage = errors.New("usage")
+
+type usageProblem struct{ text string }
+
+func (u usageProblem) Error() string      { return u.text }
+func (usageProblem) Is(target error) bool { return target == errUsage }
+
+func usagef(format string, args ...any) error {
+	return usageProblem{fmt.Sprintf(format, args...)}
+}
+
+func usageError(c *cli.Context, err error, isSubcommand bool) error {
+	return usagef("%v; see %s --help", err, c.Command.HelpName)
+}

@@ -1,0 +1,280 @@
+package runtime
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/utils"
+
+	"github.com/sandboxrun/sandboxrun/internal/atomicfile"
+	"github.com/sandboxrun/sandboxrun/internal/lockfile"
+)
+
+const sigKill = syscall.SIGKILL
+
+// Container is a container known under its runtime's root: one made by
+// [Runtime.Create] in this process, or one found by [Runtime.Load]. It stays
+// valid while the container exists. Start, Kill and State are safe for
+// concurrent use; Wait is for one caller.
+type Container struct {
+	runtime *Runtime
+	id      string
+	lc      *libcontainer.Container
+	cgroups map[string]string // as in record
+
+	// Only where this process made the container:
+	process    *libcontainer.Process
+	streams    *streams
+	pid1Status *os.File       // read end; nil without nsinit's PID 1
+	lock       *lockfile.Lock // nil once released
+}
+
+// ID returns the container's name.
+func (c *Container) ID() string { return c.id }
+
+// State is a container's state in the form that runc prints: the state of
+// runtime-spec (runtime.md, "State") and some members of runc's.
+type State struct {
+	// Version is the version of runtime-spec that the container follows.
+	Version string `json:"ociVersion"`
+	ID      string `json:"id"`
+	// Pid is the process ID of the container's first process as the caller
+	// sees it, 0 once that has ended.
+	Pid int `json:"pid"`
+	// Status is creating, created, running, paused or stopped.
+	Status string `json:"status"`
+	Bundle string `json:"bundle"`
+	// Rootfs is the absolute path of the root filesystem on the host.
+	Rootfs  string    `json:"rootfs"`
+	Created time.Time `json:"created"`
+	// Annotations are those of the spec.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Owner is the name of the user who owns the state, "#UID" if it has none.
+	Owner string `json:"owner"`
+}
+
+// State reads the container's present state.
+func (c *Container) State() (State, error) {
+	status, err := c.lc.Status()
+	if err != nil {
+		return State{}, fmt.Errorf("read status of container %q: %w", c.id, err)
+	}
+	state, err := c.lc.State()
+	if err != nil {
+		return State{}, fmt.Errorf("read state of container %q: %w", c.id, err)
+	}
+	pid := state.InitProcessPid
+	if status == libcontainer.Stopped {
+		pid = 0
+	}
+	owner, err := ownerOf(c.runtime.stateDir(c.id))
+	if err != nil {
+		return State{}, fmt.Errorf("read owner of container %q: %w", c.id, err)
+	}
+	bundle, annotations := utils.Annotations(state.Config.Labels)
+	return State{
+		Version:     state.Config.Version,
+		ID:          c.id,
+		Pid:         pid,
+		Status:      status.String(),
+		Bundle:      bundle,
+		Rootfs:      state.Config.Rootfs,
+		Created:     state.Created,
+		Annotations: annotations,
+		Owner:       owner,
+	}, nil
+}
+
+func ownerOf(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	uid := strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Uid))
+	u, err := user.LookupId(uid)
+	if err != nil {
+		return "#" + uid, nil
+	}
+	return u.Username, nil
+}
+
+// Start lets the program of a created container run. The error wraps
+// ErrWrongState if the container is not in that state.
+func (c *Container) Start() error {
+	status, err := c.lc.Status()
+	if err != nil {
+		return fmt.Errorf("read status of container %q: %w", c.id, err)
+	}
+	switch status {
+	case libcontainer.Created:
+	case libcontainer.Stopped:
+		return fmt.Errorf("%w: cannot start a container that has stopped", ErrWrongState)
+	case libcontainer.Running:
+		return fmt.Errorf("%w: cannot start an already running container", ErrWrongState)
+	default:
+		return fmt.Errorf("%w: cannot start a container in the %s state", ErrWrongState, status)
+	}
+	if err := c.lc.Exec(); err != nil {
+		return fmt.Errorf("start container %q: %w", c.id, err)
+	}
+	return nil
+}
+
+// Kill sends a signal to the container's first process; SIGKILL reaches every
+// process of a container that shares its PID namespace. The error wraps
+// ErrNotRunning if there is none.
+func (c *Container) Kill(sig syscall.Signal) error {
+	if err := c.lc.Signal(sig); err != nil {
+		return fmt.Errorf("send %s to container %q: %w", sig, c.id, err)
+	}
+	return nil
+}
+
+// ExitStatus is how a program ended: by itself with Code, or by Signal.
+type ExitStatus struct {
+	// Code is the program's exit code, or 128+n if signal n ended it.
+	Code int
+	// Signal is 0 if the program exited by itself.
+	Signal syscall.Signal
+}
+
+// Wait waits for the end of the program of a container that this process
+// made, and then for the end of its output. Another process cannot wait; it
+// can watch State.
+func (c *Container) Wait() (ExitStatus, error) {
+	if c.process == nil {
+		return ExitStatus{}, fmt.Errorf("cannot wait for container %q: another process made it", c.id)
+	}
+	status, err := c.waitProcess()
+	return status, errors.Join(err, c.streams.drain())
+}
+
+func (c *Container) waitProcess() (ExitStatus, error) {
+	// An ExitError only repeats what the state says.
+	state, err := c.process.Wait()
+	if state == nil {
+		return ExitStatus{}, fmt.Errorf("wait for container %q: %w", c.id, err)
+	}
+	status := state.Sys().(syscall.WaitStatus)
+	if inner, ok := c.readPID1Status(); ok {
+		status = inner
+	}
+	return exitStatus(status), nil
+}
+
+func exitStatus(status syscall.WaitStatus) ExitStatus {
+	if status.Signaled() {
+		return ExitStatus{Code: 128 + int(status.Signal()), Signal: status.Signal()}
+	}
+	return ExitStatus{Code: status.ExitStatus()}
+}
+
+// readPID1Status reads what nsinit's PID 1 says of the program; nothing if
+// there is no such PID 1 or it was killed itself.
+func (c *Container) readPID1Status() (syscall.WaitStatus, bool) {
+	if c.pid1Status == nil {
+		return 0, false
+	}
+	defer func() { c.pid1Status.Close(); c.pid1Status = nil }()
+	var raw [4]byte
+	if _, err := io.ReadFull(c.pid1Status, raw[:]); err != nil {
+		return 0, false
+	}
+	return syscall.WaitStatus(binary.NativeEndian.Uint32(raw[:])), true
+}
+
+// writePidFile writes the ID of the first process; whoever waits for the file
+// never sees an empty one.
+func (c *Container) writePidFile(path string) error {
+	pid, err := c.process.Pid()
+	if err != nil {
+		return fmt.Errorf("read process ID of container %q: %w", c.id, err)
+	}
+	if err := atomicfile.WriteFile(path, []byte(strconv.Itoa(pid)), 0o644); err != nil {
+		return fmt.Errorf("cannot write pid file %q: %w", filepath.Clean(path), err)
+	}
+	return nil
+}
+
+func (c *Container) releaseLock() error {
+	lock := c.lock
+	c.lock = nil
+	if lock == nil {
+		return nil
+	}
+	return lock.Release()
+}
+
+// killAndDestroy ends every process of the container and removes it. Its lock
+// must be held.
+func (c *Container) killAndDestroy() error {
+	ctx, cancel := removalContext()
+	defer cancel()
+	return c.destroy(ctx)
+}
+
+func (c *Container) destroy(ctx context.Context) error {
+	if err := c.killAndWait(ctx); err != nil {
+		return err
+	}
+	if c.process != nil {
+		c.process.Wait() //nolint:errcheck // reaps; the status was read before, or nobody wants it
+	}
+	if err := c.lc.Destroy(); err != nil {
+		return fmt.Errorf("remove container %q: %w", c.id, err)
+	}
+	return nil
+}
+
+// killAndWait ends the first process and with it, by the kernel, its PID
+// namespace. A zombie counts as ended: it is its parent's to reap.
+func (c *Container) killAndWait(ctx context.Context) error {
+	err := c.lc.Signal(sigKill)
+	if err != nil && !errors.Is(err, ErrNotRunning) && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill container %q: %w", c.id, err)
+	}
+	return poll(ctx, func() (bool, error) {
+		status, err := c.lc.Status()
+		if err != nil {
+			return false, fmt.Errorf("read status of container %q: %w", c.id, err)
+		}
+		return status == libcontainer.Stopped, nil
+	})
+}
+
+// poll calls done until it says so, fails, or ctx ends.
+func poll(ctx context.Context, done func() (bool, error)) error {
+	const first, most = time.Millisecond, 50 * time.Millisecond
+	for wait := first; ; wait = min(2*wait, most) {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// removalTimeout bounds every removal. Ten seconds is what runc allows a killed
+// container to end.
+const removalTimeout = 10 * time.Second
+
+// removalContext is for undoing work: what the caller cancelled must be
+// cleaned up all the same.
+func removalContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.Background(), removalTimeout,
+		errors.New("the container's processes did not end within "+removalTimeout.String()))
+}

@@ -1,0 +1,289 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/exeseal"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
+
+	"github.com/sandboxrun/sandboxrun/internal/cleanup"
+	"github.com/sandboxrun/sandboxrun/internal/lockfile"
+	"github.com/sandboxrun/sandboxrun/nsinit"
+)
+
+// CreateOptions says what container to make.
+type CreateOptions struct {
+	// ID names the container under its root; see ValidID.
+	ID string
+	// Bundle is the absolute directory that relative paths of Spec start from.
+	Bundle string
+	// Spec is the container's specification, valid by package bundles. It is
+	// not changed.
+	Spec *specs.Spec
+
+	// Stdin, Stdout and Stderr are the program's streams where Spec asks for
+	// no terminal. Nil means /dev/null. Create hands files over as they are;
+	// Run copies through pipes, so that the program never holds a descriptor
+	// of the caller's.
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	// ConsoleSocket is the path of a unix socket to which the master of the
+	// program's terminal is sent (SCM_RIGHTS). A detached container with a
+	// terminal needs it; a supervised one must not have it.
+	ConsoleSocket string
+	// PidfdSocket is the path of a unix socket that gets a pidfd of the
+	// container's first process.
+	PidfdSocket string
+	// PidFile gets the decimal process ID of the container's first process as
+	// the last step of the creation.
+	PidFile string
+	// ExtraFiles become descriptors 3, 4, … of the program.
+	ExtraFiles []*os.File
+
+	// Init puts a small PID 1 before the program that forwards signals and
+	// reaps orphans.
+	Init bool
+	// NoPivot moves the root filesystem by MS_MOVE where pivot_root(2) cannot
+	// be used, as on an initramfs. It is less safe.
+	NoPivot bool
+	// NoNewKeyring lets the program share the caller's session keyring.
+	NoNewKeyring bool
+}
+
+// Create makes a container whose program waits for Container.Start. It belongs
+// to nobody from then on and stays until Delete. On failure nothing is left.
+//
+// The error wraps ErrExists if the ID is taken; a *StartError tells a program
+// that is missing or not executable.
+func (r *Runtime) Create(opts CreateOptions) (*Container, error) {
+	c, err := r.create(&opts, detached)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.releaseLock()
+}
+
+// ownership says who removes a container in the end.
+type ownership bool
+
+const (
+	detached   ownership = true
+	supervised ownership = false
+)
+
+// create makes the container up to its blocked first process. The returned
+// container holds the lock on its ID.
+//
+// A supervised container gets SIGKILL when the calling thread ends, so the
+// caller must have locked the goroutine to it.
+func (r *Runtime) create(opts *CreateOptions, owner ownership) (_ *Container, retErr error) {
+	var undo cleanup.Stack
+	defer func() {
+		if retErr != nil {
+			retErr = errors.Join(retErr, undo.Unwind())
+		}
+	}()
+
+	c, err := r.prepare(opts, owner, &undo)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.startInit(opts, owner, &undo); err != nil {
+		return nil, err
+	}
+	if opts.PidFile != "" {
+		if err := c.writePidFile(opts.PidFile); err != nil {
+			return nil, err
+		}
+	}
+	undo.Release()
+	return c, nil
+}
+
+// prepare makes what exists on disk before any process: lock, state directory
+// and owner record.
+func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.Stack) (*Container, error) {
+	if !ValidID(opts.ID) {
+		return nil, fmt.Errorf("cannot name a container %q: %w; use ASCII letters, digits, \"_\", \"+\", \"-\" and \".\", at most %d",
+			opts.ID, ErrInvalidID, maxIDLength)
+	}
+	if err := checkSpec(opts); err != nil {
+		return nil, err
+	}
+	config, err := r.containerConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	if owner == supervised {
+		config.ParentDeathSignal = int(sigKill)
+	}
+	if err := r.makeRoot(); err != nil {
+		return nil, err
+	}
+
+	lock, err := r.lockNewID(opts.ID)
+	if err != nil {
+		return nil, err
+	}
+	undo.Push(lock.Remove)
+
+	lc, err := libcontainer.Create(r.containersDir(), opts.ID, config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot create container %q: %w", opts.ID, err)
+	}
+	undo.Push(func() error { return os.RemoveAll(r.stateDir(opts.ID)) })
+
+	state, err := lc.State()
+	if err != nil {
+		return nil, fmt.Errorf("read state of container %q: %w", opts.ID, err)
+	}
+	rec := record{Detached: owner == detached, Bundle: opts.Bundle, Cgroups: state.CgroupPaths}
+	if err := r.writeRecord(opts.ID, rec); err != nil {
+		return nil, fmt.Errorf("cannot record the owner of container %q: %w", opts.ID, err)
+	}
+	return &Container{runtime: r, id: opts.ID, lc: lc, lock: lock, cgroups: rec.Cgroups}, nil
+}
+
+// passingLock is longer than GC or another creator that fails holds the lock of
+// an ID that is free.
+const passingLock = 200 * time.Millisecond
+
+// lockNewID takes the lock of an ID that is to be used. What a dead owner left
+// under it is removed first.
+func (r *Runtime) lockNewID(id string) (*lockfile.Lock, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), passingLock)
+	defer cancel()
+	lock, err := lockfile.Acquire(ctx, r.lockPath(id))
+	if errors.Is(err, lockfile.ErrHeld) {
+		return nil, fmt.Errorf("cannot create container %q: %w; give another ID or stop that one", id, ErrExists)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock container %q: %w", id, err)
+	}
+	if _, err := os.Lstat(r.stateDir(id)); errors.Is(err, fs.ErrNotExist) {
+		return lock, nil
+	}
+	removeCtx, cancelRemove := removalContext()
+	defer cancelRemove()
+	removed, err := r.removeAbandoned(removeCtx, id)
+	if err == nil && !removed {
+		err = fmt.Errorf("cannot create container %q: %w; give another ID or run sandboxrun delete %s", id, ErrExists, id)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
+	return lock, nil
+}
+
+// startInit starts the container's first process up to the exec fifo.
+func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanup.Stack) error {
+	process, err := newProcess(opts.Spec.Process)
+	if err != nil {
+		return err
+	}
+	process.Init = true
+	process.LogLevel = strconv.Itoa(int(logrusLevel(c.runtime.log)))
+	process.ExtraFiles = slices.Clone(opts.ExtraFiles)
+	if opts.Init {
+		closeExe, err := c.addPID1(process, opts)
+		if err != nil {
+			return err
+		}
+		defer closeExe()
+	}
+	c.process = process
+
+	streams, err := c.attach(opts, owner)
+	if err != nil {
+		return err
+	}
+	c.streams = streams
+	undo.Push(streams.abort)
+
+	began := time.Now()
+	if err := c.lc.Start(process); err != nil {
+		err = classifyStart(opts.Spec.Process.Args[0], err)
+		return fmt.Errorf("container %q: %w", c.id, errors.Join(err, c.destroyAfterFailure()))
+	}
+	undo.Push(c.killAndDestroy)
+	c.runtime.log.Debug("created", slog.String("id", c.id), slog.Duration("took", time.Since(began)))
+	if err := streams.started(); err != nil {
+		return fmt.Errorf("container %q: %w", c.id, err)
+	}
+	return nil
+}
+
+// addPID1 puts nsinit's PID 1 before the program. The descriptors it needs
+// come after all others, so that the program finds its own where it expects
+// them.
+func (c *Container) addPID1(process *libcontainer.Process, opts *CreateOptions) (func(), error) {
+	if !slices.ContainsFunc(opts.Spec.Mounts, func(m specs.Mount) bool { return m.Type == "proc" }) {
+		return nil, fmt.Errorf("cannot use --init in container %q: the spec mounts no proc, from which PID 1 is started; add the mount", c.id)
+	}
+	exe, err := exeseal.CloneSelfExe(c.runtime.stateDir(c.id))
+	if err != nil {
+		return nil, fmt.Errorf("seal PID 1 of container %q: %w", c.id, err)
+	}
+	statusReader, statusWriter, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make status pipe of container %q: %w", c.id, err), exe.Close())
+	}
+	exeFD := 3 + len(process.ExtraFiles)
+	process.ExtraFiles = append(process.ExtraFiles, exe, statusWriter)
+	process.Args = nsinit.PID1Args(exeFD, exeFD+1, process.Args)
+	c.pid1Status = statusReader
+	return func() { exe.Close(); statusWriter.Close() }, nil
+}
+
+// destroyAfterFailure removes what libcontainer leaves of a container that did
+// not start: its state directory, and the cgroups where their removal was late.
+func (c *Container) destroyAfterFailure() error {
+	if err := c.lc.Destroy(); err != nil {
+		return fmt.Errorf("remove container %q: %w", c.id, err)
+	}
+	return nil
+}
+
+// Exit codes for a program that could not be started, as shells give them.
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
+// classifyStart tells a program that is missing or not executable from a
+// failure of ours. libcontainer passes errors of the container's init on as
+// text (libcontainer/sync.go, initError), so text is all there is to look at;
+// a test holds the texts of the pinned version.
+func classifyStart(program string, err error) error {
+	text := err.Error()
+	_, reason, found := strings.Cut(text, "exec: "+strconv.Quote(program)+": ")
+	if !found {
+		return err
+	}
+	code := exitNotExecutable
+	if strings.Contains(reason, "not found in $PATH") || strings.Contains(reason, "no such file or directory") {
+		code = exitNotFound
+	}
+	return &StartError{Program: program, ExitCode: code, Err: err}
+}
+
+// logrusLevel is the level at which the container's init is to log.
+func logrusLevel(log *slog.Logger) logrus.Level {
+	if log.Enabled(context.Background(), slog.LevelDebug) {
+		return logrus.DebugLevel
+	}
+	return logrus.InfoLevel
+}

@@ -1,0 +1,170 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+)
+
+// streams connects a program's input and output with the caller's.
+type streams struct {
+	// childEnds are ours only until the program has inherited them.
+	childEnds []io.Closer
+	// ourEnds are closed when the output has ended.
+	ourEnds []io.Closer
+	// output counts the copying goroutines; they end with the program's last
+	// descriptor for the stream.
+	output   sync.WaitGroup
+	terminal *terminal // nil without one that we serve
+}
+
+// attach prepares the streams for process. It starts nothing that would have
+// to be waited for before the program runs.
+func (c *Container) attach(opts *CreateOptions, owner ownership) (*streams, error) {
+	s := &streams{}
+	err := c.attachTo(s, opts, owner)
+	if err == nil && opts.PidfdSocket != "" {
+		c.process.PidfdSocket, err = s.dial(opts.PidfdSocket)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("container %q: %w", c.id, err), s.abort())
+	}
+	return s, nil
+}
+
+func (c *Container) attachTo(s *streams, opts *CreateOptions, owner ownership) (err error) {
+	tty := opts.Spec.Process.Terminal
+	switch {
+	case opts.ConsoleSocket != "" && (!tty || owner == supervised):
+		return errors.New("cannot use a console socket: the container is not detached, or its spec has no process.terminal; leave the socket out")
+	case tty && owner == detached && opts.ConsoleSocket == "":
+		return errors.New("cannot give a detached container a terminal: nobody would serve it; name a --console-socket")
+	case tty && owner == detached:
+		c.process.ConsoleSocket, err = s.dial(opts.ConsoleSocket)
+		return err
+	case tty:
+		s.terminal, err = newTerminal(opts)
+		if err != nil {
+			return err
+		}
+		c.process.ConsoleSocket = s.terminal.childSocket
+		s.childEnds = append(s.childEnds, s.terminal.childSocket)
+		return nil
+	case owner == detached:
+		// As with runc: the program gets the caller's own descriptors.
+		c.process.Stdin, c.process.Stdout, c.process.Stderr = opts.Stdin, opts.Stdout, opts.Stderr
+		return nil
+	default:
+		return c.attachPipes(s, opts)
+	}
+}
+
+// attachPipes puts a pipe between the program and each stream of the caller,
+// because a descriptor handed over could be reopened with more rights by way
+// of /proc/self/fd, or be a terminal to push input into.
+func (c *Container) attachPipes(s *streams, opts *CreateOptions) error {
+	config := c.lc.Config()
+	uid, err := config.HostRootUID()
+	if err != nil {
+		return err
+	}
+	gid, err := config.HostRootGID()
+	if err != nil {
+		return err
+	}
+	pipes, err := c.process.InitializeIO(uid, gid)
+	if err != nil {
+		return fmt.Errorf("make pipes: %w", err)
+	}
+	for _, end := range []any{c.process.Stdin, c.process.Stdout, c.process.Stderr} {
+		s.childEnds = append(s.childEnds, end.(io.Closer))
+	}
+	s.ourEnds = append(s.ourEnds, pipes.Stdin, pipes.Stdout, pipes.Stderr)
+	s.copyInput(pipes.Stdin, opts.Stdin)
+	s.copyOutput(opts.Stdout, pipes.Stdout)
+	s.copyOutput(opts.Stderr, pipes.Stderr)
+	return nil
+}
+
+// copyInput is not waited for: a read from the caller's input cannot be
+// called back, and goes on until there is input to find nobody for.
+func (s *streams) copyInput(to io.WriteCloser, from io.Reader) {
+	if from == nil {
+		to.Close()
+		return
+	}
+	go func() {
+		io.Copy(to, from) //nolint:errcheck // the program closed its input, or the caller's ended
+		to.Close()
+	}()
+}
+
+func (s *streams) copyOutput(to io.Writer, from io.ReadCloser) {
+	if to == nil {
+		to = io.Discard
+	}
+	s.output.Go(func() {
+		io.Copy(to, from) //nolint:errcheck // the caller's end is gone: the program gets SIGPIPE from the close
+		from.Close()
+	})
+}
+
+// dial connects to a unix socket and returns it as a descriptor for the
+// container's init.
+func (s *streams) dial(path string) (*os.File, error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach socket %q: %w", path, errors.Unwrap(err))
+	}
+	defer conn.Close()
+	file, err := conn.File()
+	if err != nil {
+		return nil, fmt.Errorf("take descriptor of socket %q: %w", path, err)
+	}
+	s.childEnds = append(s.childEnds, file)
+	return file, nil
+}
+
+// started gives up the ends that the program has inherited, and takes over its
+// terminal.
+func (s *streams) started() error {
+	if s.terminal != nil {
+		if err := s.terminal.serve(s); err != nil {
+			return err
+		}
+	}
+	return closeAll(&s.childEnds)
+}
+
+// drain waits until all output has been passed on, then restores the caller's
+// terminal.
+func (s *streams) drain() error {
+	s.output.Wait()
+	return s.close()
+}
+
+// abort is drain for a program that never ran.
+func (s *streams) abort() error {
+	err := closeAll(&s.childEnds)
+	return errors.Join(err, s.close())
+}
+
+func (s *streams) close() error {
+	closeAll(&s.ourEnds) //nolint:errcheck // most were closed by their copying goroutine
+	if s.terminal == nil {
+		return nil
+	}
+	return s.terminal.close()
+}
+
+func closeAll(closers *[]io.Closer) error {
+	var errs []error
+	for _, c := range *closers {
+		errs = append(errs, c.Close())
+	}
+	*closers = nil
+	return errors.Join(errs...)
+}

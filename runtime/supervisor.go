@@ -1,0 +1,362 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	goruntime "runtime"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/sandboxrun/sandboxrun/cgroup"
+)
+
+// RunOptions says what to run and how to end it.
+type RunOptions struct {
+	CreateOptions
+
+	// WallTime and CPUTime end the container when they are used up; 0 is no
+	// limit. CPU time is that of all its processes.
+	WallTime time.Duration
+	CPUTime  time.Duration
+	// StopTimeout is how long a container that was told to stop may take
+	// before it is killed; 0 means DefaultStopTimeout.
+	StopTimeout time.Duration
+	// Signals are passed on to the program. SIGTERM, SIGINT and the end of
+	// Run's context also start the StopTimeout; SIGWINCH resizes its terminal.
+	Signals <-chan os.Signal
+	// Subreaper reaps the orphans of a container that has no PID namespace of
+	// its own. It takes every child of the calling process that is not a
+	// container's first, so it is for a process that has no others.
+	Subreaper bool
+	// Keep leaves the stopped container and its state for Delete.
+	Keep bool
+
+	// LoadTime is reported as the first phase.
+	LoadTime time.Duration
+	// Missing are the limits that the caller dropped because this host cannot
+	// enforce them; they are reported.
+	Missing []cgroup.Missing
+}
+
+// DefaultStopTimeout is docker's.
+const DefaultStopTimeout = 10 * time.Second
+
+// Run makes a container, lets its program run, waits for it and removes
+// everything. The report is never nil: it tells of a failed start too. The
+// error tells what failed on our side; a program that fails is no error.
+//
+// The container is tied to the calling process: it dies by SIGKILL when that
+// does, and GC removes what is left then. A hostile program can undo this by
+// prctl(PR_SET_PDEATHSIG), and a set-user-ID program loses it on exec; with
+// CreateOptions.Init it cannot, as PID 1 then is ours.
+func (r *Runtime) Run(ctx context.Context, opts RunOptions) (*Report, error) {
+	if opts.StopTimeout == 0 {
+		opts.StopTimeout = DefaultStopTimeout
+	}
+	s := &supervisor{runtime: r, opts: &opts, report: newReport(opts.ID, opts.Bundle), log: r.log.With("id", opts.ID)}
+	err := s.run(ctx)
+	if err != nil {
+		s.report.setError(err)
+	}
+	return s.report, err
+}
+
+// supervisor is one call of Run.
+//
+// A goroutine of its own, locked to its thread, forks the container and waits
+// for it: the kernel sends the parent death signal when the forking *thread*
+// ends, and Go ends threads as it likes. All else happens on the caller's.
+type supervisor struct {
+	runtime *Runtime
+	opts    *RunOptions
+	report  *Report
+	log     *slog.Logger
+
+	container *Container
+	group     *cgroup.Group
+	oomLog    *cgroup.OOMLog // nil if the kernel log is not to be had
+	cause     Reason         // what we ended the container for; "" if we did not
+	runningAt time.Time
+}
+
+func (s *supervisor) run(ctx context.Context) error {
+	s.report.Phases.LoadSeconds = optionalSeconds(s.opts.LoadTime)
+	s.reportMissing()
+	s.openOOMLog()
+	defer s.closeOOMLog()
+
+	release := make(chan struct{})
+	defer close(release)
+	created, exited := s.launch(release)
+	if err := <-created; err != nil {
+		return err
+	}
+	status, err := s.supervise(ctx, exited)
+	if err != nil {
+		return errors.Join(err, s.remove())
+	}
+	s.report.setExit(status)
+	s.collect(status)
+	return s.remove()
+}
+
+// launch creates the container on a thread that lives until release is closed.
+// created gets the result of the creation, exited the program's end.
+func (s *supervisor) launch(release <-chan struct{}) (created <-chan error, exited <-chan exit) {
+	createdC, exitedC := make(chan error, 1), make(chan exit, 1)
+	go func() {
+		goruntime.LockOSThread()
+		defer goruntime.UnlockOSThread()
+		began := time.Now()
+		container, err := s.runtime.create(&s.opts.CreateOptions, supervised)
+		if err != nil {
+			createdC <- err
+			return
+		}
+		s.container = container
+		s.report.Phases.CreateSeconds = seconds(time.Since(began))
+		createdC <- nil
+		status, err := container.waitProcess()
+		exitedC <- exit{status, err}
+		<-release
+	}()
+	return createdC, exitedC
+}
+
+type exit struct {
+	status ExitStatus
+	err    error
+}
+
+// supervise lets the program run and returns when it has ended.
+func (s *supervisor) supervise(ctx context.Context, exited <-chan exit) (ExitStatus, error) {
+	group, err := cgroup.Open(s.container.cgroups)
+	if err != nil {
+		return ExitStatus{}, fmt.Errorf("open cgroup of container %q: %w", s.container.id, err)
+	}
+	s.group = group
+	if s.opts.Subreaper && !s.container.hasOwnPIDNamespace() {
+		stop, err := reapOrphans(s.container)
+		if err != nil {
+			return ExitStatus{}, err
+		}
+		defer stop()
+	}
+
+	s.runningAt = time.Now()
+	if err := s.container.lc.Exec(); err != nil {
+		return ExitStatus{}, fmt.Errorf("start container %q: %w", s.container.id, err)
+	}
+	s.report.StartedAt = &s.runningAt
+	s.report.Phases.StartSeconds = seconds(time.Since(s.runningAt))
+	status, err := s.watch(ctx, exited)
+	s.report.WallSeconds = seconds(time.Since(s.runningAt))
+	return status, err
+}
+
+// watch is the event loop of a running container.
+func (s *supervisor) watch(ctx context.Context, exited <-chan exit) (ExitStatus, error) {
+	wall, cpu, grace := stoppedTimer(), stoppedTimer(), stoppedTimer()
+	defer wall.Stop()
+	defer cpu.Stop()
+	defer grace.Stop()
+	if s.opts.WallTime > 0 {
+		wall.Reset(s.opts.WallTime)
+	}
+	if s.opts.CPUTime > 0 {
+		cpu.Reset(s.nextCPUCheck(0))
+	}
+	cancelled := ctx.Done()
+	for {
+		select {
+		case e := <-exited:
+			return e.status, e.err
+		case sig := <-s.opts.Signals:
+			if s.forward(sig) {
+				grace.Reset(s.opts.StopTimeout)
+			}
+		case <-cancelled:
+			cancelled = nil
+			if s.stop(syscall.SIGTERM) {
+				grace.Reset(s.opts.StopTimeout)
+			}
+		case <-wall.C:
+			s.end(ReasonWallTime)
+		case <-cpu.C:
+			if used, err := s.group.CPUUsage(); err != nil {
+				s.log.Warn("cannot read CPU time; ending the container, since its limit cannot be held", "error", err)
+				s.end(ReasonCPUTime)
+			} else if used >= s.opts.CPUTime {
+				s.end(ReasonCPUTime)
+			} else {
+				cpu.Reset(s.nextCPUCheck(used))
+			}
+		case <-grace.C:
+			s.log.Debug("the container did not stop in time")
+			s.end(ReasonKilled)
+		}
+	}
+}
+
+func stoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+// nextCPUCheck is the earliest moment at which the limit can be reached if
+// every CPU works for the container, but no busier than every 10 ms.
+func (s *supervisor) nextCPUCheck(used time.Duration) time.Duration {
+	return max(10*time.Millisecond, (s.opts.CPUTime-used)/time.Duration(goruntime.NumCPU()))
+}
+
+// forward passes a signal on, and says whether it started a stop.
+func (s *supervisor) forward(sig os.Signal) (stopping bool) {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return false
+	}
+	switch number {
+	case syscall.SIGTERM, syscall.SIGINT:
+		return s.stop(number)
+	case syscall.SIGWINCH:
+		if t := s.container.streams.terminal; t != nil {
+			t.resize()
+		}
+	case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE:
+		// Ours: children, Go's preemption, and our own output. The program gets
+		// a SIGPIPE of its own when its pipe is closed.
+	default:
+		s.signal(number)
+	}
+	return false
+}
+
+// stop asks the program to end. The kernel drops a signal to a PID 1 that has
+// not asked for it; then there is nothing to wait for, and the program meets
+// the signal's default action, as it would outside.
+func (s *supervisor) stop(sig syscall.Signal) (stopping bool) {
+	if s.cause != "" {
+		s.signal(sig)
+		return false
+	}
+	if !s.opts.Init && s.container.hasOwnPIDNamespace() && !s.container.handles(sig) {
+		s.log.Debug("the program does not handle the signal; killing it", "signal", sig)
+		s.end(ReasonKilled)
+		return false
+	}
+	s.cause = ReasonKilled
+	s.signal(sig)
+	return true
+}
+
+func (s *supervisor) signal(sig syscall.Signal) {
+	if err := s.container.Kill(sig); err != nil && !errors.Is(err, ErrNotRunning) && !errors.Is(err, os.ErrProcessDone) {
+		s.log.Warn("cannot pass on signal", "signal", sig, "error", err)
+	}
+}
+
+// end kills every process of the container. The first cause is the one that
+// counts.
+func (s *supervisor) end(cause Reason) {
+	if s.cause == "" {
+		s.cause = cause
+	}
+	s.signal(syscall.SIGKILL)
+}
+
+// collect reads the cgroup before it goes.
+func (s *supervisor) collect(status ExitStatus) {
+	stats, err := s.group.Stats()
+	if err != nil {
+		s.log.Warn("cannot read all figures of the cgroup", "error", err)
+	}
+	if stats != nil {
+		s.report.Stats = *stats
+	}
+	s.report.Limits = ReportedLimits{
+		EffectiveLimits: s.group.Effective(),
+		WallTimeSeconds: optionalSeconds(s.opts.WallTime),
+		CPUTimeSeconds:  optionalSeconds(s.opts.CPUTime),
+	}
+	s.report.OOM.Victims = s.victims()
+	s.report.Reason = endReason(s.cause, status, s.mainProcessOOM())
+}
+
+// victims returns nil if the kernel does not tell, an empty list if there are
+// none.
+func (s *supervisor) victims() []cgroup.Victim {
+	if kills := s.report.OOM.Kills; kills != nil && *kills == 0 {
+		return []cgroup.Victim{}
+	}
+	if s.oomLog == nil {
+		return nil
+	}
+	victims, err := s.oomLog.Victims(s.group, nil)
+	if err != nil {
+		s.log.Debug("cannot read the kernel log", "error", err)
+		return nil
+	}
+	return victims
+}
+
+// mainProcessOOM reports whether the OOM killer took the main process. With
+// nsinit's PID 1 in between, or without the kernel's log, any kill in the
+// group counts: the main process died by SIGKILL and nobody of ours sent it.
+func (s *supervisor) mainProcessOOM() bool {
+	kills := s.report.OOM.Kills
+	if kills == nil || *kills == 0 {
+		return false
+	}
+	victims := s.report.OOM.Victims
+	if s.opts.Init || len(victims) < int(*kills) {
+		return true
+	}
+	pid, err := s.container.process.Pid()
+	return err != nil || slices.ContainsFunc(victims, func(v cgroup.Victim) bool { return v.Pid == pid })
+}
+
+func (s *supervisor) openOOMLog() {
+	log, err := cgroup.OpenOOMLog()
+	if err != nil {
+		s.log.Debug("OOM victims will be unknown", "error", err)
+		return
+	}
+	s.oomLog = log
+}
+
+func (s *supervisor) closeOOMLog() {
+	if s.oomLog != nil {
+		s.oomLog.Close()
+	}
+}
+
+func (s *supervisor) reportMissing() {
+	for _, m := range s.opts.Missing {
+		if !slices.Contains(s.report.MissingControllers, m.Controller) {
+			s.report.MissingControllers = append(s.report.MissingControllers, m.Controller)
+		}
+		s.report.DroppedLimits = append(s.report.DroppedLimits, m.Limits...)
+	}
+}
+
+// remove ends the container's life on disk, then waits for its last output.
+func (s *supervisor) remove() error {
+	began := time.Now()
+	err := s.removeState()
+	s.report.Phases.RemoveSeconds = seconds(time.Since(began))
+	return errors.Join(err, s.container.streams.drain())
+}
+
+func (s *supervisor) removeState() error {
+	c := s.container
+	if s.opts.Keep {
+		rec := record{Detached: true, Bundle: s.opts.Bundle, Cgroups: c.cgroups}
+		return errors.Join(s.runtime.writeRecord(c.id, rec), c.releaseLock())
+	}
+	return errors.Join(c.killAndDestroy(), c.removeLock())
+}
