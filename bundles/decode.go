@@ -18,6 +18,14 @@ import (
 // columns counted in characters); values of a wrong type give one *SpecError each
 // with its JSON path. Members that runtime-spec doesn't define are ignored.
 func Decode(data []byte) (*specs.Spec, error) {
+	if spec, ok := decodePlain(data); ok {
+		return spec, nil
+	}
+	return decodeAny(data)
+}
+
+// decodeAny decodes by encoding/json, which defines what a document means.
+func decodeAny(data []byte) (*specs.Spec, error) {
 	var spec *specs.Spec
 	err := json.Unmarshal(data, &spec)
 	if err == nil {

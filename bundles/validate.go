@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -42,12 +41,6 @@ func (v *validation) add(path, format string, args ...any) {
 	v.problems = append(v.problems, &SpecError{Path: path, Problem: fmt.Sprintf(format, args...)})
 }
 
-// semver is SemVer 2.0.0's own suggested expression, with major, minor and patch
-// grouped (semver.org, FAQ).
-var semver = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)` +
-	`(?:-(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?` +
-	`(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?$`)
-
 // version accepts every 1.x.y, also newer ones than 1.3: runc and crun run them,
 // and members they add are to be ignored by the specification's own rule
 // ("Extensibility", config.md). runc accepts any other text as well, but a 2.x
@@ -58,14 +51,54 @@ func (v *validation) version() {
 		v.add("ociVersion", "is missing; set it to %q", specs.Version)
 		return
 	}
-	match := semver.FindStringSubmatch(version)
-	if match == nil {
+	major, ok := semverMajor(version)
+	if !ok {
 		v.add("ociVersion", "must be a semantic version such as %q, not %q", specs.Version, version)
 		return
 	}
-	if match[1] != "1" {
+	if major != "1" {
 		v.add("ociVersion", "must be 1.x.y, not %q; this runtime implements %s", version, specs.Version)
 	}
+}
+
+// semverMajor returns the major version of a text in SemVer 2.0.0 format. It is
+// written out because compiling a regular expression costs each start of the
+// program, also those that never get here.
+func semverMajor(version string) (major string, ok bool) {
+	version, build, hasBuild := strings.Cut(version, "+")
+	if hasBuild && !dotted(build, isIdentifier) {
+		return "", false
+	}
+	version, prerelease, hasPrerelease := strings.Cut(version, "-")
+	if hasPrerelease && !dotted(prerelease, isPrerelease) {
+		return "", false
+	}
+	major, _, _ = strings.Cut(version, ".")
+	return major, strings.Count(version, ".") == 2 && dotted(version, isNumber)
+}
+
+func dotted(text string, valid func(string) bool) bool {
+	for part := range strings.SplitSeq(text, ".") {
+		if !valid(part) {
+			return false
+		}
+	}
+	return true
+}
+
+func isNumber(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == "" && (s == "0" || s[0] != '0')
+}
+
+func isIdentifier(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(r rune) bool {
+		return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}) < 0
+}
+
+// isPrerelease is isIdentifier without numbers that begin with 0.
+func isPrerelease(s string) bool {
+	return isIdentifier(s) && (isNumber(s) || strings.Trim(s, "0123456789") != "")
 }
 
 func (v *validation) root() {
