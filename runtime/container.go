@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/utils"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/internal/atomicfile"
 	"github.com/sandboxrun/sandboxrun/internal/lockfile"
@@ -34,6 +36,7 @@ type Container struct {
 
 	// Only where this process made the container:
 	process    *libcontainer.Process
+	program    string // args[0] of the spec
 	streams    *streams
 	pid1Status *os.File       // read end; nil without nsinit's PID 1
 	lock       *lockfile.Lock // nil once released
@@ -160,16 +163,64 @@ func (c *Container) Wait() (ExitStatus, error) {
 }
 
 func (c *Container) waitProcess() (ExitStatus, error) {
+	executed, err := c.waitZombie()
+	if err != nil {
+		return ExitStatus{}, fmt.Errorf("wait for container %q: %w", c.id, err)
+	}
 	// An ExitError only repeats what the state says.
 	state, err := c.process.Wait()
 	if state == nil {
 		return ExitStatus{}, fmt.Errorf("wait for container %q: %w", c.id, err)
 	}
 	status := state.Sys().(syscall.WaitStatus)
+	if !executed && status.Exited() {
+		return ExitStatus{}, &StartError{Program: c.program, ExitCode: exitNotExecutable, Err: errNotExecuted}
+	}
 	if inner, ok := c.readPID1Status(); ok {
 		status = inner
 	}
 	return exitStatus(status), nil
+}
+
+// waitZombie waits until the first process has ended and says whether it ever
+// was the user's program. An execve that fails after the last handshake with
+// libcontainer's init, such as for a missing interpreter, shows nowhere else:
+// init prints it on the program's stderr and exits.
+func (c *Container) waitZombie() (executed bool, err error) {
+	pid, err := c.process.Pid()
+	if err != nil {
+		return false, err
+	}
+	for {
+		err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return false, os.NewSyscallError("waitid", err)
+	}
+	flags, err := processFlags(pid)
+	return flags&forkedWithoutExec == 0, err
+}
+
+// forkedWithoutExec is PF_FORKNOEXEC (include/linux/sched.h): set by fork,
+// cleared by execve.
+const forkedWithoutExec = 0x40
+
+// processFlags reads the ninth field of /proc/PID/stat (proc_pid_stat(5)).
+func processFlags(pid int) (uint64, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// The second field is the program's own choice and may hold anything.
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	const afterName = 9 - 3
+	if len(fields) <= afterName {
+		return 0, fmt.Errorf("read process flags of %d: %d fields", pid, len(fields))
+	}
+	return strconv.ParseUint(string(fields[afterName]), 10, 64)
 }
 
 func exitStatus(status syscall.WaitStatus) ExitStatus {

@@ -204,7 +204,7 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 		}
 		defer closeExe()
 	}
-	c.process = process
+	c.process, c.program = process, opts.Spec.Process.Args[0]
 
 	streams, err := c.attach(opts, owner)
 	if err != nil {

@@ -24,6 +24,9 @@ var (
 	ErrNewerState = errors.New("state was written by a newer sandboxrun")
 )
 
+// errNotExecuted is why a StartError came after everything was ready.
+var errNotExecuted = errors.New("execve refused it")
+
 // StartError says that the program could not be started although the sandbox
 // was sound: it is missing inside, or may not be executed.
 type StartError struct {
@@ -34,7 +37,10 @@ type StartError struct {
 
 func (e *StartError) Error() string {
 	what := "it does not exist in the root filesystem; check process.args and process.env PATH"
-	if e.ExitCode == exitNotExecutable {
+	switch {
+	case errors.Is(e.Err, errNotExecuted):
+		what = "the kernel cannot execute it, as the program's stderr says; check its architecture, its interpreter and process.user"
+	case e.ExitCode == exitNotExecutable:
 		what = "it is not executable by the sandbox's user; check its mode and process.user"
 	}
 	return "cannot start \"" + e.Program + "\": " + what

@@ -14,12 +14,12 @@ import (
 // over the bundle.
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "memory", Usage: "most memory, such as 64M (`SIZE`)", Category: limitCategory},
-		&cli.StringFlag{Name: "memory-swap", Usage: "most memory and swap together, -1 for unlimited swap (`SIZE`)", Category: limitCategory},
-		&cli.StringFlag{Name: "cpus", Usage: "most CPU time, in CPUs: 0.5 is half of one (`NUMBER`)", Category: limitCategory},
-		&cli.StringFlag{Name: "cpuset", Usage: "the CPUs to run on, such as 0-2,7 (`LIST`)", Category: limitCategory},
-		&cli.StringFlag{Name: "pids", Usage: "most processes and threads (`NUMBER`)", Category: limitCategory},
-		&cli.StringSliceFlag{Name: "io-max", Usage: "most I/O on a block device, such as /dev/sda:rbps=1M,wiops=100; may be repeated (`DEV:RATES`)", Category: limitCategory},
+		&cli.StringFlag{Name: "memory", Usage: "hold memory to this `SIZE`, such as 64M", Category: limitCategory},
+		&cli.StringFlag{Name: "memory-swap", Usage: "hold memory and swap together to this `SIZE`; -1 for unlimited swap", Category: limitCategory},
+		&cli.StringFlag{Name: "cpus", Usage: "hold CPU time to this `NUMBER` of CPUs; 0.5 is half of one", Category: limitCategory},
+		&cli.StringFlag{Name: "cpuset", Usage: "run on the CPUs of this `LIST` only, such as 0-2,7", Category: limitCategory},
+		&cli.StringFlag{Name: "pids", Usage: "hold processes and threads to this `NUMBER`", Category: limitCategory},
+		&cli.StringSliceFlag{Name: "io-max", Usage: "hold I/O on a block device to `DEV:RATES`, such as /dev/sda:rbps=1M,wiops=100; may be repeated", Category: limitCategory},
 		&cli.StringFlag{Name: "limit-file", Usage: "read limits from a YAML or JSON `FILE`", Category: limitCategory},
 		&cli.BoolFlag{Name: "allow-missing-controllers", Usage: "go on without the limits that this host cannot enforce", Category: limitCategory},
 	}

@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, streams stdio) int {
 
 // app is the command line: global flags and one file for each command.
 func (inv *invocation) app() *cli.App {
-	return &cli.App{
+	app := &cli.App{
 		Name:                   "sandboxrun",
 		Usage:                  "run programs in isolated, resource-limited sandboxes",
 		Description:            appDescription,
@@ -77,6 +77,22 @@ func (inv *invocation) app() *cli.App {
 			inv.gcCommand(),
 			inv.specCommand(),
 		},
+	}
+	hideFalseDefaults(app.Flags)
+	for _, command := range app.Commands {
+		command.HideHelpCommand = true
+		command.OnUsageError = usageError
+		hideFalseDefaults(command.Flags)
+	}
+	return app
+}
+
+// hideFalseDefaults keeps "(default: false)" out of the help.
+func hideFalseDefaults(flags []cli.Flag) {
+	for _, flag := range flags {
+		if b, ok := flag.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true
+		}
 	}
 }
 
