@@ -72,7 +72,7 @@ func elementMismatches(raw []byte, t reflect.Type, path string) []error {
 	}
 	var problems []error
 	for i, element := range elements {
-		problems = append(problems, mismatches(element, t.Elem(), fmt.Sprintf("%s[%d]", path, i))...)
+		problems = append(problems, mismatches(element, t.Elem(), index(path, i))...)
 	}
 	return problems
 }
@@ -141,6 +141,10 @@ func found(raw []byte) string {
 		return string(raw[:longest]) + "…"
 	}
 	return string(raw)
+}
+
+func index(path string, i int) string {
+	return path + "[" + strconv.Itoa(i) + "]"
 }
 
 func joinName(path, name string) string {

@@ -145,7 +145,7 @@ func (v *validation) hooks() {
 
 func (v *validation) hookList(at string, hooks []specs.Hook) {
 	for i, hook := range hooks {
-		at := fmt.Sprintf("%s[%d]", at, i)
+		at := index(at, i)
 		v.absolute(at+".path", hook.Path)
 		v.environment(at+".env", hook.Env)
 		if hook.Timeout != nil && *hook.Timeout <= 0 {

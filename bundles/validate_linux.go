@@ -1,7 +1,6 @@
 package bundles
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -10,7 +9,7 @@ import (
 
 func (v *validation) mounts() {
 	for i, mount := range v.spec.Mounts {
-		v.mount(fmt.Sprintf("mounts[%d]", i), mount)
+		v.mount(index("mounts", i), mount)
 	}
 }
 
@@ -24,7 +23,7 @@ func (v *validation) mount(at string, mount specs.Mount) {
 	v.noNull(at+".source", mount.Source)
 	v.noNull(at+".type", mount.Type)
 	for i, option := range mount.Options {
-		v.noNull(fmt.Sprintf("%s.options[%d]", at, i), option)
+		v.noNull(index(at+".options", i), option)
 	}
 	isBind := slices.Contains(mount.Options, "bind") || slices.Contains(mount.Options, "rbind")
 	switch {
@@ -57,7 +56,7 @@ func (v *validation) bindMount(at string, mount specs.Mount) {
 	}
 	for i, option := range mount.Options {
 		if !slices.Contains(mountOptions, option) {
-			v.add(fmt.Sprintf("%s.options[%d]", at, i), "%q is no option of a bind mount", option)
+			v.add(index(at+".options", i), "%q is no option of a bind mount", option)
 		}
 	}
 }
@@ -92,7 +91,7 @@ func (v *validation) linux() {
 func (v *validation) namespaces(list []specs.LinuxNamespace) {
 	seen := make(map[specs.LinuxNamespaceType]bool, len(list))
 	for i, ns := range list {
-		at := fmt.Sprintf("linux.namespaces[%d]", i)
+		at := index("linux.namespaces", i)
 		switch {
 		case !slices.Contains(namespaceTypes, ns.Type):
 			v.add(at+".type", "must be one of %s, not %q", join(namespaceTypes), ns.Type)
@@ -156,7 +155,7 @@ func (v *validation) mappings(at string, mappings []specs.LinuxIDMapping) {
 		return
 	}
 	for i, m := range mappings {
-		at := fmt.Sprintf("%s[%d]", at, i)
+		at := index(at, i)
 		if m.Size == 0 {
 			v.add(at+".size", "must be more than 0")
 		}
@@ -197,7 +196,7 @@ func (v *validation) timeOffsets(offsets map[string]specs.LinuxTimeOffset) {
 
 func (v *validation) devices(devices []specs.LinuxDevice) {
 	for i, device := range devices {
-		at := fmt.Sprintf("linux.devices[%d]", i)
+		at := index("linux.devices", i)
 		v.absolute(at+".path", device.Path)
 		if !slices.Contains(deviceTypes, device.Type) {
 			v.add(at+".type", "must be one of %s, not %q", join(deviceTypes), device.Type)
@@ -241,7 +240,7 @@ func validInterfaceName(name string) bool {
 // insidePaths are opened below the sandbox's root.
 func (v *validation) insidePaths(at string, paths []string) {
 	for i, path := range paths {
-		v.absolute(fmt.Sprintf("%s[%d]", at, i), path)
+		v.absolute(index(at, i), path)
 	}
 }
 
@@ -315,7 +314,7 @@ func (v *validation) memoryPolicy(policy *specs.LinuxMemoryPolicy) {
 	}
 	for i, flag := range policy.Flags {
 		if !slices.Contains(memoryPolicyFlags, flag) {
-			v.add(fmt.Sprintf("%s.flags[%d]", at, i), "must be one of %s, not %q", join(memoryPolicyFlags), flag)
+			v.add(index(at+".flags", i), "must be one of %s, not %q", join(memoryPolicyFlags), flag)
 		}
 	}
 	v.numberList(at+".nodes", policy.Nodes)

@@ -1,7 +1,6 @@
 package bundles
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -41,14 +40,14 @@ func (v *validation) args(args []string) {
 		v.add("process.args[0]", "must name a program, not be empty")
 	}
 	for i, arg := range args {
-		v.noNull(fmt.Sprintf("process.args[%d]", i), arg)
+		v.noNull(index("process.args", i), arg)
 	}
 }
 
 // environment wants what POSIX and libcontainer (prepareEnv) want of a variable.
 func (v *validation) environment(at string, env []string) {
 	for i, variable := range env {
-		at := fmt.Sprintf("%s[%d]", at, i)
+		at := index(at, i)
 		if strings.IndexByte(variable, 0) >= 0 {
 			// The value may be a secret: only the name is repeated.
 			name, _, _ := strings.Cut(variable, "=")
@@ -91,7 +90,7 @@ func (v *validation) user(user specs.User) {
 	}
 	for i, gid := range user.AdditionalGids {
 		if gid == noID {
-			v.add(fmt.Sprintf("process.user.additionalGids[%d]", i), "must be at most %d", uint32(noID-1))
+			v.add(index("process.user.additionalGids", i), "must be at most %d", uint32(noID-1))
 		}
 	}
 	if user.Umask != nil && *user.Umask > 0o777 {
@@ -108,7 +107,7 @@ func (v *validation) capabilities(caps *specs.LinuxCapabilities) {
 	}
 	for i, name := range caps.Effective {
 		if !slices.Contains(caps.Permitted, name) {
-			v.add(fmt.Sprintf("process.capabilities.effective[%d]", i), "%q must also be in process.capabilities.permitted", name)
+			v.add(index("process.capabilities.effective", i), "%q must also be in process.capabilities.permitted", name)
 		}
 	}
 }
@@ -116,7 +115,7 @@ func (v *validation) capabilities(caps *specs.LinuxCapabilities) {
 func (v *validation) rlimits(rlimits []specs.POSIXRlimit) {
 	seen := make(map[string]bool, len(rlimits))
 	for i, rlimit := range rlimits {
-		at := fmt.Sprintf("process.rlimits[%d]", i)
+		at := index("process.rlimits", i)
 		switch {
 		case !slices.Contains(rlimitTypes, rlimit.Type):
 			v.add(at+".type", "must be one of %s, not %q", strings.Join(rlimitTypes, ", "), rlimit.Type)
@@ -159,7 +158,7 @@ func (v *validation) scheduler(s *specs.Scheduler) {
 	}
 	for i, flag := range s.Flags {
 		if !slices.Contains(schedulerFlags, flag) {
-			v.add(fmt.Sprintf("%s.flags[%d]", at, i), "must be one of %s, not %q", join(schedulerFlags), flag)
+			v.add(index(at+".flags", i), "must be one of %s, not %q", join(schedulerFlags), flag)
 		}
 	}
 }

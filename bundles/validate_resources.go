@@ -17,7 +17,7 @@ func (v *validation) resources(r *specs.LinuxResources) {
 	}
 	const at = "linux.resources"
 	for i, rule := range r.Devices {
-		v.deviceRule(fmt.Sprintf("%s.devices[%d]", at, i), rule)
+		v.deviceRule(index(at+".devices", i), rule)
 	}
 	v.memory(at+".memory", r.Memory)
 	v.cpu(at+".cpu", r.CPU)
@@ -109,7 +109,7 @@ func (v *validation) blockIO(at string, b *specs.LinuxBlockIO) {
 	v.ioWeight(at+".weight", b.Weight)
 	v.ioWeight(at+".leafWeight", b.LeafWeight)
 	for i, device := range b.WeightDevice {
-		at := fmt.Sprintf("%s.weightDevice[%d]", at, i)
+		at := index(at+".weightDevice", i)
 		v.ioWeight(at+".weight", device.Weight)
 		v.ioWeight(at+".leafWeight", device.LeafWeight)
 		v.blockDevice(at, device.LinuxBlockIODevice)
@@ -124,7 +124,7 @@ func (v *validation) blockIO(at string, b *specs.LinuxBlockIO) {
 		{"throttleWriteIOPSDevice", b.ThrottleWriteIOPSDevice},
 	} {
 		for i, device := range throttle.devices {
-			v.blockDevice(fmt.Sprintf("%s.%s[%d]", at, throttle.name, i), device.LinuxBlockIODevice)
+			v.blockDevice(index(at+"."+throttle.name, i), device.LinuxBlockIODevice)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package bundles
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -23,12 +22,12 @@ func (v *validation) seccomp(s *specs.LinuxSeccomp) {
 	}
 	for i, arch := range s.Architectures {
 		if !slices.Contains(seccompArches, arch) {
-			v.add(fmt.Sprintf("%s.architectures[%d]", at, i), "must be one of %s, not %q", join(seccompArches), arch)
+			v.add(index(at+".architectures", i), "must be one of %s, not %q", join(seccompArches), arch)
 		}
 	}
 	for i, flag := range s.Flags {
 		if !slices.Contains(seccompFlags, flag) {
-			v.add(fmt.Sprintf("%s.flags[%d]", at, i), "must be one of %s, not %q", join(seccompFlags), flag)
+			v.add(index(at+".flags", i), "must be one of %s, not %q", join(seccompFlags), flag)
 		}
 	}
 	if s.ListenerMetadata != "" && s.ListenerPath == "" {
@@ -36,24 +35,24 @@ func (v *validation) seccomp(s *specs.LinuxSeccomp) {
 	}
 	notifies := false
 	for i, call := range s.Syscalls {
-		at := fmt.Sprintf("%s.syscalls[%d]", at, i)
+		at := index(at+".syscalls", i)
 		notifies = notifies || call.Action == specs.ActNotify
 		if len(call.Names) == 0 {
 			v.add(at+".names", "is missing or empty; name at least one system call")
 		}
 		for j, name := range call.Names {
 			if name == "" {
-				v.add(fmt.Sprintf("%s.names[%d]", at, j), "must name a system call, not be empty")
+				v.add(index(at+".names", j), "must name a system call, not be empty")
 			}
 			// libcontainer hands over the listener by write(2) (seccomp_linux.go).
 			if call.Action == specs.ActNotify && name == "write" {
-				v.add(fmt.Sprintf("%s.names[%d]", at, j), "must not be \"write\" with %s: the sandbox would wait for itself", specs.ActNotify)
+				v.add(index(at+".names", j), "must not be \"write\" with %s: the sandbox would wait for itself", specs.ActNotify)
 			}
 		}
 		v.seccompAction(at+".action", call.Action)
 		v.errno(at+".errnoRet", call.ErrnoRet, call.Action)
 		for j, arg := range call.Args {
-			at := fmt.Sprintf("%s.args[%d]", at, j)
+			at := index(at+".args", j)
 			if arg.Index > 5 {
 				v.add(at+".index", "must be from 0 to 5, not %d", arg.Index)
 			}
