@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -142,7 +141,7 @@ func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.St
 
 	lc, err := libcontainer.Create(r.containersDir(), opts.ID, config)
 	if err != nil {
-		return nil, fmt.Errorf("cannot create container %q: %w", opts.ID, err)
+		return nil, fmt.Errorf("cannot create container %q: %w", opts.ID, explainLibcontainer(err))
 	}
 	undo.Push(func() error { return os.RemoveAll(r.stateDir(opts.ID)) })
 
@@ -215,7 +214,7 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 
 	began := time.Now()
 	if err := c.lc.Start(process); err != nil {
-		err = classifyStart(opts.Spec.Process.Args[0], err)
+		err = explainStart(opts.Spec.Process.Args[0], err)
 		return fmt.Errorf("container %q: %w", c.id, errors.Join(err, c.destroyAfterFailure()))
 	}
 	undo.Push(c.killAndDestroy)
@@ -255,29 +254,6 @@ func (c *Container) destroyAfterFailure() error {
 		return fmt.Errorf("remove container %q: %w", c.id, err)
 	}
 	return nil
-}
-
-// Exit codes for a program that could not be started, as shells give them.
-const (
-	exitNotExecutable = 126
-	exitNotFound      = 127
-)
-
-// classifyStart tells a program that is missing or not executable from a
-// failure of ours. libcontainer passes errors of the container's init on as
-// text (libcontainer/sync.go, initError), so text is all there is to look at;
-// a test holds the texts of the pinned version.
-func classifyStart(program string, err error) error {
-	text := err.Error()
-	_, reason, found := strings.Cut(text, "exec: "+strconv.Quote(program)+": ")
-	if !found {
-		return err
-	}
-	code := exitNotExecutable
-	if strings.Contains(reason, "not found in $PATH") || strings.Contains(reason, "no such file or directory") {
-		code = exitNotFound
-	}
-	return &StartError{Program: program, ExitCode: code, Err: err}
 }
 
 // logrusLevel is the level at which the container's init is to log.

@@ -78,8 +78,22 @@ func TestStartErrorsAreTold(t *testing.T) {
 		{`error mounting "x" to rootfs at "/x": no such file or directory`, 1},
 	}
 	for _, tt := range tests {
-		if got := ExitCode(classifyStart("prog", errors.New(prefix+tt.text))); got != tt.code {
+		if got := ExitCode(explainStart("prog", errors.New(prefix+tt.text))); got != tt.code {
 			t.Errorf("exit code for %s = %d, want %d", tt.text, got, tt.code)
+		}
+	}
+}
+
+func TestLibcontainersErrorsAreExplained(t *testing.T) {
+	tests := []struct{ text, want string }{
+		{initFailure + "error mounting \"x\"", "error mounting \"x\""},
+		{"container init was OOM-killed (memory limit too low?)", "cannot start: the memory limit is below what starting needs; raise it (container init was OOM-killed (memory limit too low?))"},
+	}
+	for _, tt := range tests {
+		err := errors.New(tt.text)
+		got := explainLibcontainer(err)
+		if got.Error() != tt.want || !errors.Is(got, err) {
+			t.Errorf("explainLibcontainer(%q) = %q", tt.text, got)
 		}
 	}
 }
