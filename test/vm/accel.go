@@ -51,7 +51,7 @@ func (c cache) accelerator(ctx context.Context, img image, progress io.Writer) (
 		if ctx.Err() != nil {
 			return probed{}, context.Cause(ctx)
 		}
-		found.Accelerator, found.Reason = accelTCG, strings.SplitN(err.Error(), ";", 2)[0]
+		found.Accelerator, found.Reason = accelTCG, "KVM: "+strings.ReplaceAll(err.Error(), "\n", ": ")
 	}
 	// An image that others own is used as it is; then every run probes.
 	if err := writeProbed(path, found); err != nil {
@@ -75,6 +75,7 @@ func (c cache) tryKVM(ctx context.Context, img image, progress io.Writer) error 
 		stdout:   io.Discard,
 		stderr:   io.Discard,
 		progress: io.Discard,
+		verbose:  io.Discard,
 		boots:    []accelerator{accelKVM},
 		silence:  kvmProbeTime,
 	})

@@ -16,6 +16,9 @@ import (
 )
 
 const (
+	// bootLimit is how long a boot may take; under software emulation on a busy
+	// host it takes ten seconds.
+	bootLimit = 3 * time.Minute
 	// streamGrace is how long after the report the output streams may last.
 	streamGrace = 10 * time.Second
 	// powerOffGrace is how long a guest that was told to go may take.
@@ -39,7 +42,7 @@ type guest struct {
 
 // boot starts QEMU, leads the guest through the protocol of guest/boot.sh and
 // returns when QEMU is gone and every goroutine has ended. The error wraps
-// errSilent if nothing had happened yet.
+// errBoot if nothing had happened yet.
 func (g *guest) boot(ctx context.Context) (result, error) {
 	g.spoke = make(chan struct{}, 1)
 	cmd, streams, err := g.command()
@@ -187,7 +190,7 @@ func (g *guest) copyOutputs(readers *sync.WaitGroup, s streams) <-chan error {
 		})
 	}
 	readers.Go(func() {
-		io.Copy(io.MultiWriter(&g.console, notifier(g.spoke)), s.console)
+		io.Copy(io.MultiWriter(&g.console, notifier(g.spoke), g.verbose), s.console)
 	})
 	return outputs
 }
@@ -227,6 +230,9 @@ func (g *guest) talk(ctx context.Context, control io.Writer, messages <-chan str
 	reported := false
 	silence := time.NewTimer(g.silence)
 	defer silence.Stop()
+	// A guest that says the same for ever isn't silent, but doesn't boot.
+	boot := time.NewTimer(bootLimit)
+	defer boot.Stop()
 	for !reported {
 		select {
 		case message := <-messages:
@@ -234,6 +240,7 @@ func (g *guest) talk(ctx context.Context, control io.Writer, messages <-chan str
 			switch verb {
 			case "booted":
 				silence.Stop()
+				boot.Stop()
 				g.spoke = nil
 				fmt.Fprintf(control, "go %d\n", commandLimit(time.Now(), g.deadline))
 			case "exited":
@@ -249,7 +256,9 @@ func (g *guest) talk(ctx context.Context, control io.Writer, messages <-chan str
 		case <-g.spoke:
 			silence.Reset(g.silence)
 		case <-silence.C:
-			return res, fmt.Errorf("%w for %s", errSilent, g.silence)
+			return res, fmt.Errorf("%w: silent for %s", errBoot, g.silence)
+		case <-boot.C:
+			return res, fmt.Errorf("%w within %s", errBoot, bootLimit)
 		case err := <-ended:
 			return res, errors.Join(errEnded, err)
 		case <-ctx.Done():

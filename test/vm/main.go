@@ -131,6 +131,7 @@ type options struct {
 	memory      string
 	accelerator string
 	env         settings
+	verbose     bool
 }
 
 // settings is a flag that may be given several times.
@@ -154,6 +155,7 @@ func (o *options) flagSet(name string, timeout time.Duration) *flag.FlagSet {
 	flags.DurationVar(&o.timeout, "timeout", timeout, "deadline of everything after the image is built; 0 for none")
 	flags.StringVar(&o.memory, "memory", "2G", "the machine's memory (`size`)")
 	flags.StringVar(&o.accelerator, "accel", "auto", "`kvm`, tcg or auto: KVM if a guest boots with it")
+	flags.BoolVar(&o.verbose, "verbose", false, "show the guest's console on stderr")
 	flags.Var(&o.env, "env", "`NAME=VALUE` in the command's environment; may be repeated")
 	return flags
 }
@@ -212,11 +214,14 @@ func (o *options) open(ctx context.Context) (*session, error) {
 	s := &session{cache: c, image: img, request: request{
 		hostDir: o.dir, out: o.out, memory: memory,
 		command: command{dir: "/root", env: o.env},
-		stdout:  os.Stdout, stderr: os.Stderr, progress: os.Stderr,
+		stdout:  os.Stdout, stderr: os.Stderr, progress: os.Stderr, verbose: io.Discard,
 		boots: boots, silence: bootSilence,
 	}}
 	if o.dir != "" {
 		s.command.dir = "/work/host"
+	}
+	if o.verbose {
+		s.request.verbose = os.Stderr
 	}
 	if o.timeout > 0 {
 		s.deadline = time.Now().Add(o.timeout)

@@ -34,6 +34,7 @@ type request struct {
 	interactive    bool
 	stdout, stderr io.Writer // the command's
 	progress       io.Writer // the harness's words
+	verbose        io.Writer // the guest's console
 	// boots are the accelerators to try, one a boot, until a guest boots.
 	boots []accelerator
 	// silence is how long a booting guest may say nothing.
@@ -48,8 +49,8 @@ type result struct {
 	timedOut bool
 }
 
-// errSilent says that a guest didn't boot; booting again may help.
-var errSilent = errors.New("the guest said nothing while booting")
+// errBoot says that a guest didn't boot; booting again may help.
+var errBoot = errors.New("the guest didn't boot")
 
 // errDeadline says that the guest was killed at the deadline.
 var errDeadline = errors.New("the deadline passed before the guest had reported; give more time by --timeout")
@@ -71,7 +72,7 @@ func run(ctx context.Context, c cache, img image, req request) (result, error) {
 	for i, accel := range req.boots {
 		g := guest{request: req, image: img, media: media, scratch: c.dir, accel: accel}
 		res, err := g.boot(ctx)
-		if errors.Is(err, errSilent) && i+1 < len(req.boots) {
+		if errors.Is(err, errBoot) && i+1 < len(req.boots) {
 			fmt.Fprintf(req.progress, "vm: %v (%s); booting again\n", err, accel)
 			continue
 		}
@@ -83,7 +84,7 @@ func run(ctx context.Context, c cache, img image, req request) (result, error) {
 		}
 		return res, extractOut(media.report, req.out, req.progress)
 	}
-	return result{}, errSilent
+	return result{}, errBoot
 }
 
 // media are the files without names of one run.

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # PID 1 of the guest, after the initramfs. Brings the machine up, runs one
 # command (/run/vm/command), writes /out and its exit code to the report disk
 # and powers off. It talks with the harness over the virtio port "control":
@@ -11,15 +11,16 @@
 #
 # In /run/vm: command (a shell script), token (ends each output stream),
 # interactive (exists: the command gets the serial console instead).
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/root LANG=C.UTF-8
+#
+# busybox runs this and what it calls without a path: under software emulation
+# a static program starts in a fraction of the time.
 vm=/run/vm
+PATH=$vm/bin
 
 say() { echo "sandboxrun-vm: $*" >/dev/console; }
 
 # By sysrq and not by reboot(8): it works while everything else hangs.
 power_off() {
-	sync
 	echo b >/proc/sysrq-trigger
 	sleep 60
 }
@@ -42,25 +43,28 @@ port() { # NAME: its device
 }
 
 mount_all() {
-	mount -t proc -o nosuid,nodev,noexec proc /proc
-	mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 	mkdir -p /dev/pts /dev/shm /dev/mqueue
-	mount -t devpts -o nosuid,noexec,gid=5,mode=620,ptmxmode=666 devpts /dev/pts
-	mount -t tmpfs -o nosuid,nodev shm /dev/shm
-	mount -t mqueue -o nosuid,nodev,noexec mqueue /dev/mqueue
+	cat >"$vm/fstab" <<-EOF
+		proc /proc proc nosuid,nodev,noexec
+		sysfs /sys sysfs nosuid,nodev,noexec
+		devpts /dev/pts devpts nosuid,noexec,gid=5,mode=620,ptmxmode=666
+		shm /dev/shm tmpfs nosuid,nodev
+		mqueue /dev/mqueue mqueue nosuid,nodev,noexec
+		securityfs /sys/kernel/security securityfs nosuid,nodev,noexec
+		bpf /sys/fs/bpf bpf nosuid,nodev,noexec,mode=700
+		cgroup2 /sys/fs/cgroup cgroup2 nosuid,nodev,noexec,nsdelegate,memory_recursiveprot
+	EOF
+	mount -a -T "$vm/fstab" || die "cannot mount"
+	# As systemd does; runc and its like expect to have to undo it.
+	mount --make-rshared /
 	ln -sf /proc/self/fd /dev/fd
 	ln -sf /proc/self/fd/0 /dev/stdin
 	ln -sf /proc/self/fd/1 /dev/stdout
 	ln -sf /proc/self/fd/2 /dev/stderr
 	mkdir -p /run/lock
-	mount -t securityfs -o nosuid,nodev,noexec securityfs /sys/kernel/security 2>/dev/null
-	mount -t bpf -o nosuid,nodev,noexec,mode=700 bpf /sys/fs/bpf 2>/dev/null
-	# As systemd does; runc and its like expect to have to undo it.
-	mount --make-rshared /
 }
 
 delegate() {
-	mount -t cgroup2 -o nosuid,nodev,noexec,nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
 	# Before the controllers are enabled: a group with processes of its own
 	# may not give controllers to its children.
 	mkdir /sys/fs/cgroup/init /sys/fs/cgroup/command
@@ -77,17 +81,13 @@ delegate() {
 devices() {
 	hostname -F /etc/hostname
 	ip link set lo up
-	for module in fuse tun loop overlay; do
-		modprobe "$module"
-	done
+	# Without udev nothing makes the device nodes that would load these.
+	/sbin/modprobe -a fuse tun loop
 	for serial in host test; do
 		found=$(disk $serial)
 		[ -z "$found" ] || mount -t ext4 -o noatime "$found" "/work/$serial" ||
 			die "cannot mount the disk $serial"
 	done
-	export SANDBOXRUN_IN_VM=1
-	SANDBOXRUN_IO_DISK=$(disk io)
-	export SANDBOXRUN_IO_DISK
 }
 
 # One stream of output: FIFO PORT. The port stays open after the token, since
@@ -107,13 +107,19 @@ end_streams() {
 	pkill -x cat -P "$2"
 }
 
+# Runs the command in place of the shell: ARG... come before it.
+become() {
+	echo 0 >/sys/fs/cgroup/command/cgroup.procs
+	exec 5>&-
+	exec /usr/bin/env -i HOME=/root LANG=C.UTF-8 \
+		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		SANDBOXRUN_IN_VM=1 SANDBOXRUN_IO_DISK="$(disk io)" \
+		"$@" /bin/sh "$vm/command"
+}
+
 start_command() {
 	if [ -e "$vm/interactive" ]; then
-		(
-			echo 0 >/sys/fs/cgroup/command/cgroup.procs
-			exec 5>&-
-			exec setsid --ctty --wait sh "$vm/command" </dev/ttyS0 >/dev/ttyS0 2>&1
-		) &
+		become setsid --ctty --wait </dev/ttyS0 >/dev/ttyS0 2>&1 &
 		command=$!
 		return
 	fi
@@ -122,11 +128,7 @@ start_command() {
 	stdout=$!
 	stream "$vm/stderr" "$(port stderr)" &
 	stderr=$!
-	(
-		echo 0 >/sys/fs/cgroup/command/cgroup.procs
-		exec 5>&-
-		exec sh "$vm/command" </dev/null >"$vm/stdout" 2>"$vm/stderr"
-	) &
+	become </dev/null >"$vm/stdout" 2>"$vm/stderr" &
 	command=$!
 }
 
@@ -142,7 +144,7 @@ limit() {
 # The header goes last and in one block: a disk with a header is complete.
 report() { # CODE
 	device=$(disk report)
-	tar -C /out --numeric-owner -cf - . 2>"$vm/tar.err" |
+	/bin/tar -C /out --numeric-owner -cf - . 2>"$vm/tar.err" |
 		dd of="$device" bs=64K seek=1 iflag=fullblock conv=fsync 2>"$vm/dd.err"
 	dd_status=$?
 	if [ $dd_status -ne 0 ] || [ -s "$vm/tar.err" ]; then

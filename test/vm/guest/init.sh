@@ -24,15 +24,16 @@ while [ -z "$root" ]; do
 	tries=$((tries + 1))
 	if [ "$tries" -gt 100 ]; then
 		echo "sandboxrun-vm: no root disk"
-		reboot -f
+		exit 1
 	fi
 	sleep 0.1
 done
 
-mount -t ext4 -o noatime "$root" /root || reboot -f
+mount -t ext4 -o noatime "$root" /root || exit 1
 mount -t tmpfs -o mode=755 run /root/run
 mkdir /root/run/vm
 cp -a /vm/. /root/run/vm/
+cp -a /bin /root/run/vm/bin
 umount /proc /sys
 mount --move /dev /root/dev
-exec switch_root /root /bin/sh /run/vm/boot.sh
+exec switch_root /root /bin/busybox sh /run/vm/boot.sh
