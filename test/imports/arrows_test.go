@@ -78,6 +78,15 @@ func TestCheck(t *testing.T) {
 			want: []string{m + "/cgroup imports " + m + "/runtime: of ours, cgroup imports only internal"},
 		},
 		{
+			name: "an external test that uses its package as a user does",
+			in:   imports.Package{ImportPath: m + "/runtime", Name: "runtime", XTestImports: []string{m + "/bundles/samples"}},
+		},
+		{
+			name: "the same from inside the package",
+			in:   imports.Package{ImportPath: m + "/runtime", Name: "runtime", TestImports: []string{m + "/bundles"}},
+			want: []string{m + "/runtime imports " + m + "/bundles: of ours, runtime imports only nsinit, cgroup, internal"},
+		},
+		{
 			name: "libcontainer outside runtime and nsinit",
 			in: imports.Package{
 				ImportPath: m + "/cgroup", Name: "cgroup",
