@@ -106,23 +106,33 @@ func parseSelected(s string) (event oomEvent, ok bool) {
 	if !found || !valid {
 		return oomEvent{}, false
 	}
-	s, comm, found := cutComm(s)
-	if !found {
-		return oomEvent{}, false
+	event = oomEvent{kind: oomSelected, pid: pid}
+	// The name is what follows the first ",task=" that leaves it a possible length, because a name may
+	// hold the separator itself; a later one when the groups before it then make no sense.
+	for from := max(0, len(s)-maxComm-len(taskSeparator)); ; {
+		i := strings.Index(s[from:], taskSeparator)
+		if i < 0 {
+			return oomEvent{}, false
+		}
+		from += i + len(taskSeparator)
+		event.comm = s[from:]
+		if event.scope, event.group, ok = parseGroups(s[:from-len(taskSeparator)]); ok {
+			return event, true
+		}
 	}
-	event = oomEvent{kind: oomSelected, pid: pid, comm: comm}
+}
+
+const taskSeparator = ",task="
+
+// parseGroups finds the groups at the end of a line of which the victim's name was cut off.
+func parseGroups(s string) (scope, group string, ok bool) {
 	// cpuset= shows the last part of a path, so no name can hold the slash after these keywords: their
 	// first occurrence is the kernel's own.
-	if _, group, found := strings.Cut(s, ",global_oom,task_memcg=/"); found && !strings.Contains(s, ",oom_memcg=/") {
-		event.group = "/" + group
-		return event, true
+	if _, groups, found := strings.Cut(s, ",oom_memcg=/"); found {
+		return cutGroups("/" + groups)
 	}
-	_, groups, found := strings.Cut(s, ",oom_memcg=/")
-	if !found {
-		return oomEvent{}, false
-	}
-	event.scope, event.group, ok = cutGroups("/" + groups)
-	return event, ok
+	_, group, ok = strings.Cut(s, ",global_oom,task_memcg=/")
+	return "", "/" + group, ok
 }
 
 // cutGroups splits "/a,task_memcg=/a/b". Both paths may hold the separator, but the victim is always in
@@ -142,18 +152,6 @@ func cutGroups(s string) (scope, group string, ok bool) {
 		}
 		at += len(separator)
 	}
-}
-
-// cutComm splits off ",task=COMM" at the end, at the first separator that leaves a name of a possible
-// length, because a name may hold the separator itself.
-func cutComm(s string) (rest, comm string, ok bool) {
-	const separator = ",task="
-	from := max(0, len(s)-maxComm-len(separator))
-	i := strings.Index(s[from:], separator)
-	if i < 0 {
-		return "", "", false
-	}
-	return s[:from+i], s[from+i+len(separator):], true
 }
 
 // parseKilled reads what follows "Killed process " (__oom_kill_process in mm/oom_kill.c):
