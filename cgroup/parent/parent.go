@@ -70,6 +70,9 @@ func createV2(root, path string, r *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
+	if err := checkUnoccupied(root, path); err != nil {
+		return err
+	}
 	// The group first and without limits: its controllers' files aren't there yet.
 	manager, err := cgroup2.NewManager(root, path, &cgroup2.Resources{})
 	if err != nil {
@@ -96,9 +99,34 @@ func createV2(root, path string, r *specs.LinuxResources) error {
 	return nil
 }
 
+// checkUnoccupied refuses a path on which a group has processes: nothing below it could have limits.
+// The kernel would say so only for some controllers, and turn what is below into threaded groups for
+// others. The real root, which has no cgroup.type, may have processes.
+func checkUnoccupied(root, path string) error {
+	dir := root
+	for part := range strings.SplitSeq(path, "/") {
+		if part != "" {
+			dir += "/" + part
+		}
+		if _, err := os.Stat(dir + "/cgroup.type"); err != nil {
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			return err
+		}
+		procs, err := os.ReadFile(dir + "/cgroup.procs")
+		if err != nil {
+			return fmt.Errorf("cannot use the groups below %s: %w; choose another path", dir, err)
+		}
+		if len(procs) > 0 {
+			return fmt.Errorf("cannot limit groups below %s: processes are in it; move them to a group of their own or choose another path", dir)
+		}
+	}
+	return nil
+}
+
 // enableBelow enables controllers in subtree_control from the root down to the group itself. One that
-// cannot be enabled somewhere is left out there: a limit that needs it then fails by name. A group on
-// the way with processes fails at once, because nothing below it can have limits.
+// cannot be enabled somewhere is left out there: a limit that needs it then fails by name.
 func enableBelow(root, path string, controllers []string) error {
 	dir := root
 	for part := range strings.SplitSeq(path, "/") {
@@ -107,9 +135,6 @@ func enableBelow(root, path string, controllers []string) error {
 		}
 		for _, controller := range controllers {
 			err := os.WriteFile(dir+"/cgroup.subtree_control", []byte("+"+controller), 0)
-			if errors.Is(err, unix.EBUSY) {
-				return fmt.Errorf("cannot enable %s below %s: processes are in it; move them to a group of their own or choose another path: %w", controller, dir, err)
-			}
 			if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) &&
 				!errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
 				return err

@@ -235,7 +235,7 @@ func TestV2ParentBelowProcesses(t *testing.T) {
 	if moveErr := os.WriteFile(host.Root+back+"/cgroup.procs", pid, 0); moveErr != nil {
 		t.Fatal(moveErr)
 	}
-	if err == nil || !strings.Contains(err.Error(), "processes are in it; move them") {
+	if err == nil || !strings.Contains(err.Error(), "processes are in it; move them to") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := os.Stat(host.Root + path + "/env"); !errors.Is(err, os.ErrNotExist) {
