@@ -272,7 +272,11 @@ func (s *supervisor) end(cause Reason) {
 // collect reads the cgroup before it goes.
 func (s *supervisor) collect(status ExitStatus) {
 	stats, err := s.group.Stats()
-	if err != nil {
+	switch {
+	case errors.Is(err, cgroup.ErrRemoved):
+		// An ordinary user without a delegated cgroup never had one.
+		s.log.Debug("there is no cgroup to report of", "error", err)
+	case err != nil:
 		s.log.Warn("cannot read all figures of the cgroup", "error", err)
 	}
 	if stats != nil {
