@@ -69,7 +69,7 @@ func filesystemType(path string) (int64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("statfs %s: %w", path, err)
 		}
-		return int64(st.Type), nil
+		return int64(st.Type), nil //nolint:unconvert // an int32 or uint32 on some architectures
 	}
 }
 

@@ -53,15 +53,10 @@ func runRole(role string) int {
 	name, argument, _ := strings.Cut(role, " ")
 	switch name {
 	case "sleep":
-		time.Sleep(time.Minute)
-	case "spin": // for the given time of its own CPU clock
+		<-time.After(time.Minute)
+	case "spin": // uses the given CPU time, from now on
 		limit, _ := time.ParseDuration(argument)
-		for {
-			var spent unix.Timespec
-			_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &spent)
-			if time.Duration(spent.Nano()) >= limit {
-				return 0
-			}
+		for begin := cpuTime(); cpuTime()-begin < limit; {
 		}
 	case "hog": // megabytes, touched page by page
 		megabytes, _ := strconv.Atoi(argument)
@@ -86,7 +81,7 @@ func runRole(role string) int {
 			}
 			if cmd.Start() != nil {
 				stdin.Close()
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 				continue
 			}
 			_, _ = stdin.Write([]byte("\n"))
@@ -97,11 +92,17 @@ func runRole(role string) int {
 	return 0
 }
 
+func cpuTime() time.Duration {
+	var spent unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &spent)
+	return time.Duration(spent.Nano())
+}
+
 // role is a running program.
 type role struct {
 	*exec.Cmd
 	start func()
-	done  chan error
+	done  chan struct{}
 }
 
 // startRole starts a program in a group; it begins its work when start is called.
@@ -116,8 +117,11 @@ func startRole(t *testing.T, g *Group, name string) *role {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	r := &role{Cmd: cmd, done: make(chan error, 1)}
-	go func() { r.done <- cmd.Wait() }()
+	r := &role{Cmd: cmd, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		_ = cmd.Wait() // its status is in ProcessState
+	}()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	for _, dir := range g.dirs() {
 		if err := writeFile(dir+"/cgroup.procs", strconv.Itoa(cmd.Process.Pid)); err != nil {

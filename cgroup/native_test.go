@@ -311,11 +311,14 @@ func mustStats(t *testing.T, g *Group) *Stats {
 // waitFor polls until a condition of the kernel's holds.
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.After(10 * time.Second)
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
 	for !condition() {
-		if time.Now().After(deadline) {
+		select {
+		case <-deadline:
 			t.Fatalf("no %s within 10 s", what)
+		case <-poll.C:
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }
