@@ -29,11 +29,13 @@ func explainStart(program string, err error) error {
 	return &StartError{Program: program, ExitCode: code, Err: err}
 }
 
+const adviceMemory = "the memory limit is below what starting needs; raise it"
+
 // explanations are failures of libcontainer that the user can mend, by a text
 // of its errors.
 var explanations = []struct{ text, advice string }{
-	{"unable to set memory limit to", "the memory limit is below what starting needs; raise it"},
-	{"container init was OOM-killed", "the memory limit is below what starting needs; raise it"},
+	{"unable to set memory limit to", adviceMemory},
+	{"container init was OOM-killed", adviceMemory},
 	{"rootless container requires user namespaces", "an ordinary user can only run a bundle with a user namespace; make one by sandboxrun spec --rootless, or be root"},
 	{"unable to store init state", "the filesystem of the state root cannot be written; free some space or give another --root"},
 }

@@ -149,13 +149,23 @@ func (s *supervisor) supervise(ctx context.Context, exited <-chan exit) (ExitSta
 
 	s.runningAt = time.Now()
 	if err := s.container.lc.Exec(); err != nil {
-		return ExitStatus{}, fmt.Errorf("start container %q: %w", s.container.id, err)
+		return ExitStatus{}, fmt.Errorf("container %q: %w", s.container.id, s.explainExec(err))
 	}
 	s.report.StartedAt = &s.runningAt
 	s.report.Phases.StartSeconds = seconds(time.Since(s.runningAt))
 	status, err := s.watch(ctx, exited)
 	s.report.WallSeconds = seconds(time.Since(s.runningAt))
 	return status, err
+}
+
+// explainExec: a first process that is gone before it could be let run was,
+// as a rule, too big for its memory limit.
+func (s *supervisor) explainExec(err error) error {
+	stats, statsErr := s.group.Stats()
+	if statsErr == nil && stats.OOM.Kills != nil && *stats.OOM.Kills > 0 {
+		return explained{"cannot start: " + adviceMemory + " (the OOM killer ended its first process)", err}
+	}
+	return err
 }
 
 // watch is the event loop of a running container.
