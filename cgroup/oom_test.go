@@ -40,11 +40,12 @@ func TestParseOOMLine(t *testing.T) {
 			"/x/,global_oom,task_memcg=/y", "/x/,global_oom,task_memcg=/y", "a", 2),
 		global("e,global_oom,task_memcg=", "/x,task=a,pid=2,uid=0"): selected("", "/x", "a", 2),
 
-		"Memory cgroup out of memory: Killed process 123 (foo" + tail:         {kind: oomKilled, pid: 123, comm: "foo"},
-		"Out of memory: Killed process 1 (a) (b" + tail:                       {kind: oomKilled, pid: 1, comm: "a) (b"},
-		"Out of memory (oom_kill_allocating_task): Killed process 9 (" + tail: {kind: oomKilled, pid: 9},
-		"Memory cgroup out of memory: Killed process 7 () total-vm:9k" + tail: {kind: oomKilled, pid: 7, comm: ") total-vm:9k"},
-		"Tasks in /x/y are going to be killed due to memory.oom.group set":    {kind: oomGroupKill, group: "/x/y"},
+		"Memory cgroup out of memory: Killed process 123 (foo" + tail:                              {kind: oomKilled, pid: 123, comm: "foo", memory: "104kB"},
+		"Out of memory: Killed process 1 (a) (b" + tail:                                            {kind: oomKilled, pid: 1, comm: "a) (b", memory: "104kB"},
+		"Out of memory (oom_kill_allocating_task): Killed process 9 (" + tail:                      {kind: oomKilled, pid: 9, memory: "104kB"},
+		"Memory cgroup out of memory: Killed process 7 () total-vm:9k" + tail:                      {kind: oomKilled, pid: 7, comm: ") total-vm:9k", memory: "104kB"},
+		"Tasks in /x/y are going to be killed due to memory.oom.group set":                         {kind: oomGroupKill, group: "/x/y"},
+		"Memory cgroup out of memory: OOM victim 12 (x) is already exiting. Skip killing the task": {kind: oomSkipped},
 	} {
 		got, ok := parseOOMLine(line)
 		if !ok || got != want {
@@ -64,7 +65,6 @@ func TestParseOOMLine(t *testing.T) {
 		"Memory cgroup out of memory: Killed process 1 (0123456789abcdef" + tail,
 		"Memory cgroup out of memory: Killed process 1 (a)",
 		"a: Killed process 1 (a" + tail,
-		"Memory cgroup out of memory: OOM victim 12 (x) is already exiting. Skip killing the task",
 		"Tasks in x are going to be killed due to memory.oom.group set",
 	} {
 		if got, ok := parseOOMLine(line); ok {
@@ -97,9 +97,11 @@ func TestVictimsOfRecords(t *testing.T) {
 		return fmt.Sprintf("oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0,oom_memcg=%s,task_memcg=%s,task=%s,pid=%d,uid=0",
 			group, group, comm, pid)
 	}
-	killed := func(pid int, comm string) string {
-		return fmt.Sprintf("Memory cgroup out of memory: Killed process %d (%s) total-vm:1kB, anon-rss:1kB", pid, comm)
+	sized := func(pid int, comm, size string) string {
+		return fmt.Sprintf("Memory cgroup out of memory: Killed process %d (%s) total-vm:%s, anon-rss:1kB", pid, comm, size)
 	}
+	killed := func(pid int, comm string) string { return sized(pid, comm, fmt.Sprint(pid, "kB")) }
+	skipped := "Memory cgroup out of memory: OOM victim 1 (x) is already exiting. Skip killing the task"
 	whole := func(group string) string {
 		return "Tasks in " + group + " are going to be killed due to memory.oom.group set"
 	}
@@ -121,6 +123,16 @@ func TestVictimsOfRecords(t *testing.T) {
 		"rate limited, nobody to ask": {[]string{killed(1, "x")}, nil, []Victim{}},
 		"a number used again": {[]string{selected("/a/b", 1, "x"), killed(1, "x"), selected("/z", 1, "n"), killed(1, "n")}, nil,
 			[]Victim{{1, "x"}}},
+		"killed by the name of a thread": {[]string{selected("/a/b", 1, "x"), killed(9, "thread"), killed(8, "z")}, nil, []Victim{{1, "x"}}},
+		"exiting by itself":              {[]string{selected("/a/b", 1, "x"), skipped, killed(8, "z")}, nil, []Victim{}},
+		"the whole group, the first as a thread": {[]string{selected("/a/b", 1, "x"), sized(1, "x", "7kB"), whole("/a/b"), sized(2, "y", "5kB"),
+			sized(9, "thread", "7kB")}, nil, []Victim{{1, "x"}, {2, "y"}}},
+		"the whole group, all of a size": {[]string{selected("/a/b", 1, "x"), sized(1, "x", "7kB"), whole("/a/b"), sized(2, "y", "7kB"),
+			sized(3, "z", "7kB"), sized(1, "x", "7kB")}, nil, []Victim{{1, "x"}, {2, "y"}, {3, "z"}}},
+		"the whole group, rate limited": {[]string{killed(1, "x"), whole("/a/b"), killed(2, "y")}, nil, []Victim{{1, "x"}, {2, "y"}}},
+		"the whole of a group above": {[]string{selected("/a/c", 1, "x"), killed(1, "x"), whole("/a"), killed(2, "y"), killed(3, "z")},
+			func(pid int) bool { return pid == 3 }, []Victim{{3, "z"}}},
+		"the whole group, its first elsewhere": {[]string{selected("/a/b/c", 1, "x"), skipped, whole("/a/b"), killed(2, "y")}, nil, []Victim{{2, "y"}}},
 		"the whole group": {[]string{selected("/a/b", 1, "x"), killed(1, "x"), whole("/a/b"), killed(1, "x"), killed(2, "y"), killed(3, "z")}, nil,
 			[]Victim{{1, "x"}, {2, "y"}, {3, "z"}}},
 		"the whole of a neighbour": {[]string{selected("/z", 1, "x"), killed(1, "x"), whole("/z"), killed(2, "y")}, nil, []Victim{}},
@@ -136,7 +148,7 @@ func TestVictimsOfRecords(t *testing.T) {
 			}
 			l.takeLocked(fmt.Sprintf("6,7,%d,-;%s\n", micros, line))
 		}
-		if got := l.victimsLocked(groupPath{path: "/a/b"}, test.ours); !reflect.DeepEqual(got, test.want) {
+		if got := victimsOf(l.events, groupPath{path: "/a/b"}, test.ours); !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s: got %+v, want %+v", name, got, test.want)
 		}
 	}

@@ -15,6 +15,8 @@ type oomEvent struct {
 	comm string
 	// micros is when the kernel printed the line, in its clock.
 	micros uint64
+	// memory is the size of the killed process's address space, as printed.
+	memory string
 	// scope is the group whose limit was hit, "" when the whole host was out of memory.
 	scope string
 	// group is the memory cgroup of the victim or, for oomGroupKill, the one that is killed as a whole.
@@ -29,8 +31,11 @@ const (
 	oomSelected oomKind = iota + 1
 	// oomGroupKill announces that the rest of a group follows its victim (memory.oom.group).
 	oomGroupKill
-	// oomKilled is printed for each process that is killed, always, but doesn't name the group.
+	// oomKilled is printed for each process that is killed, always, but doesn't name the group. Its pid and
+	// name are those of a thread when the process's first thread has exited.
 	oomKilled
+	// oomSkipped says that the selected victim needs no killing: it is exiting.
+	oomSkipped
 )
 
 // parseKmsgRecord splits a record of /dev/kmsg, "6,1234,5678901,-;text\n KEY=value\n" (priority, number,
@@ -81,14 +86,16 @@ func parseOOMLine(line string) (event oomEvent, ok bool) {
 		group, found := strings.CutSuffix(rest, " are going to be killed due to memory.oom.group set")
 		return oomEvent{kind: oomGroupKill, group: group}, found && strings.HasPrefix(group, "/")
 	}
-	// The message before it is one of several: "Memory cgroup out of memory: Killed process …", "Out of
-	// memory: …", "Out of memory (oom_kill_allocating_task): …".
-	message, rest, found := strings.Cut(line, ": Killed process ")
-	if found && (message == "Memory cgroup out of memory" || message == "Out of memory" ||
-		message == "Out of memory (oom_kill_allocating_task)") {
-		return parseKilled(rest)
+	message, rest, found := strings.Cut(line, ": ")
+	if !found || (message != "Memory cgroup out of memory" && message != "Out of memory" &&
+		message != "Out of memory (oom_kill_allocating_task)") {
+		return oomEvent{}, false
 	}
-	return oomEvent{}, false
+	if killed, found := strings.CutPrefix(rest, "Killed process "); found {
+		return parseKilled(killed)
+	}
+	skipped := strings.HasPrefix(rest, "OOM victim ") && strings.HasSuffix(rest, " is already exiting. Skip killing the task")
+	return oomEvent{kind: oomSkipped}, skipped
 }
 
 // parseSelected reads what follows "oom-kill:constraint=" (dump_header in mm/oom_kill.c):
@@ -164,11 +171,12 @@ func parseKilled(s string) (event oomEvent, ok bool) {
 		return oomEvent{}, false
 	}
 	// The last one, because a name may hold ") total-vm:" too.
-	comm, _, found := cutLast(rest, ") total-vm:")
+	comm, sizes, found := cutLast(rest, ") total-vm:")
 	if !found || len(comm) > maxComm {
 		return oomEvent{}, false
 	}
-	return oomEvent{kind: oomKilled, pid: pid, comm: comm}, true
+	memory, _, _ := strings.Cut(sizes, ",")
+	return oomEvent{kind: oomKilled, pid: pid, comm: comm, memory: memory}, true
 }
 
 func parsePid(digits string) (int, bool) {

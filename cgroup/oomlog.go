@@ -3,7 +3,6 @@ package cgroup
 import (
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -72,7 +71,7 @@ func (l *OOMLog) Victims(g *Group, ours func(pid int) bool) ([]Victim, error) {
 	if err := l.readLocked(); err != nil {
 		return nil, err
 	}
-	victims := l.victimsLocked(g.memoryPath(), ours)
+	victims := victimsOf(l.events, g.memoryPath(), ours)
 	if l.lost {
 		return victims, fmt.Errorf("the kernel overwrote its log before it was read; raise log_buf_len: %w", ErrOOMLog)
 	}
@@ -120,111 +119,4 @@ func (l *OOMLog) takeLocked(record string) {
 		l.events = append(l.events[:0], l.events[1:]...)
 	}
 	l.events = append(l.events, event)
-}
-
-// groupKillMicros is how long after the announcement a kill is taken for part of it. A later OOM whose own
-// announcement was rate limited would else be counted too.
-const groupKillMicros = 100_000
-
-func (l *OOMLog) victimsLocked(group groupPath, ours func(pid int) bool) []Victim {
-	victims := []Victim{}
-	// The kernel prints the lines of one OOM under one lock, so that those of another come before or after:
-	// who is selected, that it is killed, that its group follows, each kill of the group.
-	selected := map[int]oomEvent{}
-	killed := map[int]bool{} // since the last selection: a group's first victim is listed twice
-	var whole oomEvent
-	for _, event := range l.events {
-		switch event.kind {
-		case oomSelected:
-			selected[event.pid] = event
-			clear(killed)
-			whole = oomEvent{}
-		case oomGroupKill:
-			whole = event
-		case oomKilled:
-			announced, known := selected[event.pid]
-			delete(selected, event.pid) // another process may get the number later
-			var inside bool
-			switch {
-			case killed[event.pid]:
-			case known:
-				inside = group.holds(announced.group)
-			case whole.kind != 0 && event.micros-whole.micros <= groupKillMicros:
-				inside = group.holds(whole.group)
-			default:
-				inside = ours != nil && ours(event.pid)
-			}
-			killed[event.pid] = true
-			if inside {
-				victims = append(victims, Victim{Pid: event.pid, Comm: event.comm})
-			}
-		}
-	}
-	return victims
-}
-
-// groupPath is a memory cgroup as the kernel's log names it.
-type groupPath struct {
-	path string
-	// suffix says that the kernel's name begins with something that this process cannot see, because it
-	// is in a cgroup namespace.
-	suffix bool
-}
-
-func (p groupPath) holds(path string) bool {
-	if p.path == "" || p.path == "/" {
-		return false
-	}
-	if within(path, p.path) {
-		return true
-	}
-	return p.suffix && (strings.HasSuffix(path, p.path) || strings.Contains(path, p.path+"/"))
-}
-
-// initCgroupNamespace is the link of the first cgroup namespace (PROC_CGROUP_INIT_INO).
-const initCgroupNamespace = "cgroup:[4026531835]"
-
-// memoryPath finds the group's path from the true root of its hierarchy: the mount's root from
-// /proc/self/mountinfo and the rest from the directory.
-func (g *Group) memoryPath() groupPath {
-	dir := g.v1["memory"]
-	if g.isV2() {
-		dir = g.unified
-	}
-	if dir == "" {
-		return groupPath{}
-	}
-	text, err := readFile("/proc/self/mountinfo")
-	if err != nil {
-		return groupPath{}
-	}
-	root, point := mountOf(text, dir)
-	namespace, err := os.Readlink("/proc/self/ns/cgroup")
-	p := groupPath{suffix: err != nil || namespace != initCgroupNamespace}
-	p.path = strings.TrimSuffix(root, "/") + strings.TrimPrefix(dir, strings.TrimSuffix(point, "/"))
-	if p.suffix {
-		p.path = strings.TrimPrefix(dir, strings.TrimSuffix(point, "/"))
-	}
-	return p
-}
-
-// mountOf finds the mount that a path is on in mountinfo's lines, "36 35 98:0 /root /point options …": the
-// last one with the longest mount point.
-func mountOf(mountinfo, path string) (root, point string) {
-	for line := range strings.Lines(mountinfo) {
-		fields := strings.Fields(line)
-		if len(fields) < 5 {
-			continue
-		}
-		r, p := unescapeMount(fields[3]), unescapeMount(fields[4])
-		if len(p) >= len(point) && within(path, p) {
-			root, point = r, p
-		}
-	}
-	return root, point
-}
-
-// unescapeMount undoes the octal escapes of blanks and backslashes in mountinfo.
-func unescapeMount(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
