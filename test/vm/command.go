@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -20,15 +19,17 @@ func (c command) script() string {
 		fmt.Fprintf(&script, "export %s\n", quote(setting))
 	}
 	fmt.Fprintf(&script, "cd %s || exit 125\n", quote(c.dir))
-	words := slices.Collect(func(yield func(string) bool) {
-		for _, arg := range c.args {
-			if !yield(quote(arg)) {
-				return
-			}
-		}
-	})
-	fmt.Fprintf(&script, "exec %s\n", strings.Join(words, " "))
+	fmt.Fprintf(&script, "exec %s\n", quoteAll(c.args))
 	return script.String()
+}
+
+// quoteAll returns words as the shell reads them.
+func quoteAll(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		quoted[i] = quote(word)
+	}
+	return strings.Join(quoted, " ")
 }
 
 // quote makes word one word of the shell, whatever is in it.

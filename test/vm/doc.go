@@ -4,7 +4,7 @@
 // code.
 //
 //	go run ./test/vm run   [--dir DIR] [--out DIR] [--timeout D] [--memory M] -- COMMAND ARG...
-//	go run ./test/vm test  [--dir DIR] [--out DIR] [--timeout D] [--each D] BINARY...
+//	go run ./test/vm test  [--dir DIR] [--out DIR] [--timeout D] [--each D] [--json] BINARY... [-- ARG...]
 //	go run ./test/vm shell [--dir DIR] [--out DIR] [--memory M]
 //	go run ./test/vm build
 //	go run ./test/vm which
@@ -25,9 +25,11 @@
 //
 // test runs binaries made by `go test -c`, all in one boot, each in a
 // directory named after its package with that package's testdata beside it,
-// in a mount namespace of its own, with -test.v and a deadline of its own
-// (--each). A line as of go test ends each one's output; with --json the
-// output is that of `go test -json`. One or more failures make exit code 1.
+// in a mount namespace and a control group (/sys/fs/cgroup/test-N) of its own,
+// with -test.v, a deadline (--each) and ARG... after all those. A line as of
+// go test ends each one's output; with --json the output is that of
+// `go test -json`. A binary that leaves a process in its group has failed.
+// One or more failures make exit code 1.
 //
 // # How it fits together
 //

@@ -19,8 +19,6 @@ const (
 	// bootLimit is how long a boot may take; under software emulation on a busy
 	// host it takes ten seconds.
 	bootLimit = 3 * time.Minute
-	// streamGrace is how long after the report the output streams may last.
-	streamGrace = 10 * time.Second
 	// powerOffGrace is how long a guest that was told to go may take.
 	powerOffGrace = 10 * time.Second
 )
@@ -270,22 +268,21 @@ func (g *guest) talk(ctx context.Context, control io.Writer, messages <-chan str
 		return res, err
 	}
 	res.exitCode = code
-	return res, g.endOutputs(ctx, control, outputs)
+	return res, endOutputs(ctx, control, outputs, ended)
 }
 
-// endOutputs waits for both output streams and lets the guest power off; the
-// caller kills one that doesn't.
-func (g *guest) endOutputs(ctx context.Context, control io.Writer, outputs <-chan error) error {
-	grace := time.NewTimer(streamGrace)
-	defer grace.Stop()
+// endOutputs waits for both output streams, which a slow reader of the harness's
+// own output may hold up, and tells the guest to power off. Errors are as
+// talk's.
+func endOutputs(ctx context.Context, control io.Writer, outputs, ended <-chan error) error {
 	for range 2 {
 		select {
 		case err := <-outputs:
 			if err != nil {
 				return fmt.Errorf("pass on output: %w", err)
 			}
-		case <-grace.C:
-			return errors.New("the command's output didn't end with it; some of it may be lost")
+		case err := <-ended:
+			return errors.Join(errEnded, err)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

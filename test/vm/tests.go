@@ -4,13 +4,13 @@ import (
 	"context"
 	"debug/buildinfo"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,7 +29,9 @@ func readTestBinary(file string) (testBinary, error) {
 	if err != nil {
 		return testBinary{}, fmt.Errorf("cannot use %q: %w; make test binaries by go test -c", file, err)
 	}
-	pkg, isTest := strings.CutSuffix(info.Path, ".test")
+	// The test of a command has the command's own path.
+	pkg := strings.TrimSuffix(info.Path, ".test")
+	isTest := pkg != info.Path || strings.HasSuffix(file, ".test")
 	dir, isOurs := strings.CutPrefix(pkg+"/", info.Main.Path+"/")
 	if !isTest || !isOurs {
 		return testBinary{}, fmt.Errorf("cannot use %q: %q is no test of module %q; make test binaries by go test -c", file, info.Path, info.Main.Path)
@@ -88,10 +90,11 @@ func linkOrCopy(from, to string) error {
 // testScriptHead is the shell function that runs one binary. A line with the
 // mark is for the harness: begin, or end with exit code and milliseconds.
 const testScriptHead = `
-run_test() { # NUMBER PACKAGE DIRECTORY BINARY
-	group=/sys/fs/cgroup/test-$1
+run_test() { # NUMBER PACKAGE DIRECTORY BINARY ARG...
+	group=/sys/fs/cgroup/test-$1 package=$2 directory=$3 binary=$4
+	shift 4
 	mkdir "$group"
-	printf '%s begin %s\n' "$mark" "$2"
+	printf '%s begin %s\n' "$mark" "$package"
 	began=$(date +%s%3N)
 	# Mounts that a test leaves behind end with its mount namespace.
 	unshare --mount --propagation private sh -c '
@@ -99,8 +102,8 @@ run_test() { # NUMBER PACKAGE DIRECTORY BINARY
 		mount --make-rshared /
 		cd "/work/test/$2" || exit 125
 		shift 2
-		exec "$@"' sh "$group" "$3" \
-		timeout -k 5 "$hard" "./$4" -test.count=1 -test.timeout="${each}s" "$verbose" 2>&1
+		exec "$@"' sh "$group" "$directory" \
+		timeout -k 5 "$hard" "./$binary" -test.count=1 -test.timeout="${each}s" "$verbose" "$@" 2>&1
 	code=$?
 	[ "$code" -eq 0 ] || failed=1
 	tries=0
@@ -109,18 +112,18 @@ run_test() { # NUMBER PACKAGE DIRECTORY BINARY
 		sleep 0.1
 	done
 	for pid in $(cat "$group/cgroup.procs"); do
-		printf 'left behind by %s: process %s: %s\n' "$2" "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline")"
+		printf 'left behind by %s: process %s: %s\n' "$package" "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline")"
 		code=1 failed=1
 	done
 	echo 1 >"$group/cgroup.kill"
-	printf '%s end %s %d %d\n' "$mark" "$2" "$code" "$(($(date +%s%3N) - began))"
+	printf '%s end %s %d %d\n' "$mark" "$package" "$code" "$(($(date +%s%3N) - began))"
 }
 failed=0
 `
 
 // testScript returns the shell script that runs tests one after the other. Its
-// exit code is 1 if one of them failed.
-func testScript(tests []testBinary, each time.Duration, verbose, mark string) string {
+// exit code is 1 if one of them failed. Each binary gets args.
+func testScript(tests []testBinary, args []string, each time.Duration, verbose, mark string) string {
 	var script strings.Builder
 	seconds := max(1, int(each/time.Second))
 	// The test's own deadline prints where every goroutine is; the hard one is
@@ -128,7 +131,8 @@ func testScript(tests []testBinary, each time.Duration, verbose, mark string) st
 	fmt.Fprintf(&script, "mark=%s each=%d hard=%d verbose=%s\n", quote(mark), seconds, seconds+15, quote(verbose))
 	script.WriteString(testScriptHead)
 	for i, test := range tests {
-		fmt.Fprintf(&script, "run_test %d %s %s %s\n", i, quote(test.pkg), quote(test.dir), quote(test.guestName()))
+		words := append([]string{test.pkg, test.dir, test.guestName()}, args...)
+		fmt.Fprintf(&script, "run_test %d %s\n", i, quoteAll(words))
 	}
 	script.WriteString("exit $failed\n")
 	return script.String()
@@ -142,7 +146,8 @@ func testCommand(ctx context.Context, args []string) (_ int, retErr error) {
 	if err := parse(flags, args); err != nil {
 		return 0, err
 	}
-	tests, err := readTestBinaries(flags)
+	files, testArgs := splitArgs(flags.Args())
+	tests, err := readTestBinaries(files)
 	if err != nil {
 		return 0, err
 	}
@@ -170,20 +175,28 @@ func testCommand(ctx context.Context, args []string) (_ int, retErr error) {
 		output.convert = true
 	}
 	s.testDir = stage.dir
-	s.command.args = []string{"sh", "-c", testScript(tests, *each, verbose, output.mark)}
+	s.command.args = []string{"sh", "-c", testScript(tests, testArgs, *each, verbose, output.mark)}
 	s.stdout = output
 	code, err := s.run(ctx)
 	return code, errors.Join(err, output.Close())
 }
 
-func readTestBinaries(flags *flag.FlagSet) ([]testBinary, error) {
-	if flags.NArg() == 0 {
+// splitArgs splits BINARY... -- ARG... in two.
+func splitArgs(args []string) (files, testArgs []string) {
+	if at := slices.Index(args, "--"); at >= 0 {
+		return args[:at], args[at+1:]
+	}
+	return args, nil
+}
+
+func readTestBinaries(files []string) ([]testBinary, error) {
+	if len(files) == 0 {
 		fmt.Fprintln(os.Stderr, "vm: test needs binaries: go test -c -o DIR/ ./cgroup && go run ./test/vm test DIR/cgroup.test")
 		return nil, errUsage
 	}
 	var tests []testBinary
 	dirs := map[string]string{}
-	for _, file := range flags.Args() {
+	for _, file := range files {
 		test, err := readTestBinary(file)
 		if err != nil {
 			return nil, err

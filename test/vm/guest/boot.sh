@@ -100,11 +100,13 @@ stream() {
 	} >"$2" 5>&-
 }
 
-# What was left by the command may hold the streams open for ever.
+# What the command left behind may hold its streams open for ever. Killing that,
+# and not the readers, loses nothing that was written.
 end_streams() {
 	sleep 2
-	pkill -x cat -P "$1"
-	pkill -x cat -P "$2"
+	for group in /sys/fs/cgroup/*/; do
+		[ "$group" = /sys/fs/cgroup/init/ ] || echo 1 >"$group/cgroup.kill"
+	done
 }
 
 # Runs the command in place of the shell: ARG... come before it.
@@ -125,9 +127,7 @@ start_command() {
 	fi
 	mkfifo "$vm/stdout" "$vm/stderr"
 	stream "$vm/stdout" "$(port stdout)" &
-	stdout=$!
 	stream "$vm/stderr" "$(port stderr)" &
-	stderr=$!
 	become </dev/null >"$vm/stdout" 2>"$vm/stderr" &
 	command=$!
 }
@@ -185,7 +185,7 @@ else
 	[ -z "${limiter:-}" ] || kill "$limiter"
 	echo "exited $code" >&5
 fi
-[ -e "$vm/interactive" ] || end_streams "$stdout" "$stderr" &
+end_streams 5>&- &
 report "$code"
 read -r verb <&5
 power_off
