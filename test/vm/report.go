@@ -53,6 +53,7 @@ func extractOut(disk io.ReaderAt, dir string, warnings io.Writer) error {
 		return fmt.Errorf("open output directory: %w", err)
 	}
 	defer root.Close()
+	room := int64(reportDiskSize)
 	archive := tar.NewReader(io.NewSectionReader(disk, reportTarOffset, reportDiskSize-reportTarOffset))
 	for {
 		header, err := archive.Next()
@@ -61,6 +62,10 @@ func extractOut(disk io.ReaderAt, dir string, warnings io.Writer) error {
 		}
 		if err != nil {
 			return fmt.Errorf("read /out: %w", err)
+		}
+		// Sparse entries can claim more than the disk has.
+		if room -= header.Size; room < 0 {
+			return fmt.Errorf("read /out: %q claims more than the %d bytes of the report disk", header.Name, int64(reportDiskSize))
 		}
 		if err := extractEntry(root, header, archive, warnings); err != nil {
 			return fmt.Errorf("copy /out/%s: %w", path.Clean(header.Name), err)
