@@ -32,8 +32,12 @@ WITH_GO = PATH="$(patsubst %/,%,$(dir $(GO))):$$PATH"
 # Sandboxes are started as root, tests too, by sudo if need be; without sudo the tests that need root say so and are
 # skipped. Nothing is built as root: the caches stay the user's.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(shell command -v sudo))
+# Tests of the program use what the build made, natively and, at another path, in the VM.
+export SANDBOXRUN_BIN     := $(CURDIR)/bin/sandboxrun
+export SANDBOXRUN_BUNDLES := $(CURDIR)/bin/bundles
 # go test's -exec. sudo drops the environment; tests that build programs need the user's go, its settings and its modules.
-TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go env GOFLAGS)' 'GOPROXY=$$(go env GOPROXY)' 'GOMODCACHE=$$(go env GOMODCACHE)'")
+TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go env GOFLAGS)' 'GOPROXY=$$(go env GOPROXY)' 'GOMODCACHE=$$(go env GOMODCACHE)' \
+	'SANDBOXRUN_BIN=$$SANDBOXRUN_BIN' 'SANDBOXRUN_BUNDLES=$$SANDBOXRUN_BUNDLES'")
 
 # The native tests' packages, and those that run once more in the VM with real cgroup v2.
 INTEGRATION  := ./test/integration/...
@@ -43,14 +47,14 @@ VM_TIMEOUT   := 15m
 FUZZTIME     := 10s
 # A race detector costs five times the time; RACE= leaves it out.
 RACE         := -race
-# RUN=REGEXP runs only the tests whose names match.
+# RUN=REGEXP runs only the tests whose names match, natively.
 RUN          :=
 RUN_FLAG     := $(if $(RUN),-run '$(RUN)')
 
 # VM=yes or VM=no decides whether tests go to the VM. Left alone: where this host's cgroups aren't v2 with its
 # controllers, and only on amd64, the architecture that the VM has.
 CGROUP_V2 := $(wildcard /sys/fs/cgroup/cgroup.controllers)
-VM        := $(if $(CGROUP_V2)$(filter-out x86_64,$(shell uname -m)),no,yes)
+VM        := $(if $(RUN)$(CGROUP_V2)$(filter-out x86_64,$(shell uname -m)),no,yes)
 PHASES    := unit integration $(filter vm,$(VM:yes=vm))
 
 .PHONY: build
@@ -76,21 +80,22 @@ test: bin/report $(if $(filter vm,$(PHASES)),need-vm) ## run every test there is
 	@bin/report total $(PHASES)
 
 .PHONY: unit
-unit: bin/report ## run the tests beside the code, natively, as root, with the race detector
+unit: build samples bin/report ## run the tests beside the code, natively, as root, with the race detector
 	@export $(WITH_GO); \
 	bin/report run unit -- go test -json $(RACE) -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) \
 		$$(go list ./... | grep -v '/test/integration')
 
 .PHONY: integration
-integration: bin/report ## run the testscript suites natively, as root
+integration: build samples bin/report ## run the testscript suites natively, as root
 	@export $(WITH_GO); \
 	bin/report run integration -- go test -json -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) $(INTEGRATION)
 
 .PHONY: vm
-vm: bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
-	@rm -rf bin/vm-tests && mkdir -p bin/vm-tests
+vm: build samples bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
+	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/bundles bin/vm-host/
 	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ $(VM_PACKAGES)
-	@bin/report run vm -- $(AS_ROOT) bin/vm test --json --timeout $(VM_TIMEOUT) bin/vm-tests/*.test $(if $(RUN),-- -test.run '$(RUN)')
+	@bin/report run vm -- $(AS_ROOT) bin/vm test --json --timeout $(VM_TIMEOUT) --each $(TEST_TIMEOUT) --dir bin/vm-host --out bin/vm-out \
+		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles bin/vm-tests/*.test
 
 .PHONY: vm-shell
 vm-shell: build bin/vm need-vm ## open a root shell in the VM, with this tree at /work/host

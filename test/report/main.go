@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,12 +48,12 @@ func runPhase(phase string, command []string, stdout, stderr io.Writer) error {
 	if err := os.MkdirAll(resultsDir, 0o755); err != nil {
 		return fmt.Errorf("make the results directory: %w", err)
 	}
-	file, err := os.OpenFile(eventsPath(phase), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	// Not buffered: what a phase said before it was killed is kept.
+	events, err := os.OpenFile(eventsPath(phase), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("create the phase's file: %w", err)
 	}
-	defer file.Close()
-	events := bufio.NewWriter(file)
+	defer events.Close()
 
 	// ^C reaches the command too; report waits for what it still has to say.
 	interrupted := make(chan os.Signal, 1)
@@ -81,9 +80,6 @@ func runPhase(phase string, command []string, stdout, stderr io.Writer) error {
 		if err := addFailure(events, counted, phase, fmt.Sprintf("%s: %s\n", strings.Join(command, " "), problem)); err != nil {
 			return fmt.Errorf("write events: %w", err)
 		}
-	}
-	if err := events.Flush(); err != nil {
-		return fmt.Errorf("write events: %w", err)
 	}
 	c := count(counted.results)
 	fmt.Fprintf(stdout, "%s: %s in %s\n", phase, c, time.Since(started).Round(100*time.Millisecond))
