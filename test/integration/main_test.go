@@ -1,0 +1,208 @@
+package integration_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sandboxrun/sandboxrun/bundles/samples"
+)
+
+// suite is what all scripts of one test binary share. It is made by TestMain
+// before any test and not changed afterwards.
+type suite struct {
+	dir       string // of everything below; removed at the end
+	binary    string // the sandboxrun program
+	bundles   string // prebuilt sample bundles
+	path      string // a directory for PATH in which sandboxrun has its --root
+	artefacts string // for what failed scripts leave
+	nonce     string // begins every ID and name of this process
+}
+
+// shared is set once by TestMain.
+var shared suite
+
+func TestMain(m *testing.M) {
+	testscript.Main(machineCheck{m}, map[string]func(){
+		"in-cgroup2":     inCgroup2,
+		"run-in-process": runInProcess,
+	})
+}
+
+// machineCheck is a testing.M that prepares the suite and in the end compares
+// the machine with what it was.
+type machineCheck struct{ m *testing.M }
+
+func (c machineCheck) Run() int {
+	flag.Parse()
+	if os.Geteuid() != 0 {
+		return c.m.Run() // each test says why it is skipped
+	}
+	err := prepare(&shared)
+	defer os.RemoveAll(shared.dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "integration:", err)
+		return 1
+	}
+	before := takeSnapshot()
+	code := c.m.Run()
+	for _, rest := range before.newSince(takeSnapshot()) {
+		fmt.Fprintln(os.Stderr, "integration: left after all tests:", rest)
+		code = 1
+	}
+	return code
+}
+
+func prepare(s *suite) (err error) {
+	s.nonce = fmt.Sprintf("it%x", os.Getpid())
+	// Short, for the paths of sockets in it.
+	if s.dir, err = os.MkdirTemp("", s.nonce+"-"); err != nil {
+		return err
+	}
+	// A sandbox's user has to pass.
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		return err
+	}
+	if s.artefacts, err = artefactsDir(); err != nil {
+		return err
+	}
+	if s.binary = os.Getenv("SANDBOXRUN_BIN"); s.binary == "" {
+		s.binary = filepath.Join(s.dir, "sandboxrun")
+		if err := buildProgram(s.binary); err != nil {
+			return err
+		}
+	}
+	if s.binary, err = filepath.Abs(s.binary); err != nil {
+		return err
+	}
+	if s.bundles = os.Getenv("SANDBOXRUN_BUNDLES"); s.bundles == "" {
+		s.bundles = filepath.Join(s.dir, "bundles")
+		for _, name := range samples.Names() {
+			if _, err := samples.Build(context.Background(), s.bundles, name); err != nil {
+				return err
+			}
+		}
+	}
+	if s.bundles, err = filepath.Abs(s.bundles); err != nil {
+		return err
+	}
+	s.path = filepath.Join(s.dir, "path")
+	if err := os.Mkdir(s.path, 0o755); err != nil {
+		return err
+	}
+	wrapper := "#!/bin/sh\nexec '" + s.binary + "' --root \"$ROOT\" \"$@\"\n"
+	return os.WriteFile(filepath.Join(s.path, "sandboxrun"), []byte(wrapper), 0o755)
+}
+
+// buildProgram builds what `make build` does.
+func buildProgram(output string) error {
+	command := exec.Command("go", "build", "-buildvcs=false", "-tags", "seccomp urfave_cli_no_docs netgo osusergo",
+		"-ldflags", `-extldflags "-static"`, "-o", output, "github.com/sandboxrun/sandboxrun/cmd/sandboxrun")
+	text, err := command.CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return errors.New("cannot build sandboxrun: there is no go command; set SANDBOXRUN_BIN and SANDBOXRUN_BUNDLES")
+	}
+	if err != nil {
+		return fmt.Errorf("build sandboxrun: %w\n%s", err, text)
+	}
+	return nil
+}
+
+func artefactsDir() (string, error) {
+	if dir := os.Getenv("SANDBOXRUN_ARTEFACTS"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	if inVM() {
+		return "/out/integration-artefacts", nil
+	}
+	return filepath.Abs("../../bin/integration-artefacts")
+}
+
+func inVM() bool { return os.Getenv("SANDBOXRUN_IN_VM") == "1" }
+
+// requireRoot skips a test that cannot work, and says why.
+func requireRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if inVM() {
+		t.Fatal("not root in the VM")
+	}
+	t.Skip("needs root: sandboxes need namespaces and cgroups")
+}
+
+func TestRun(t *testing.T)       { runScripts(t, "run", together) }
+func TestLifecycle(t *testing.T) { runScripts(t, "lifecycle", together) }
+func TestTerminal(t *testing.T)  { runScripts(t, "terminal", together) }
+func TestSignals(t *testing.T)   { runScripts(t, "signals", together) }
+func TestReport(t *testing.T)    { runScripts(t, "report", together) }
+func TestBadInput(t *testing.T)  { runScripts(t, "badinput", together) }
+func TestCollect(t *testing.T)   { runScripts(t, "collect", together) }
+
+// TestLimits measures rates, which other work would spoil.
+func TestLimits(t *testing.T) { runScripts(t, "limits", alone) }
+
+// order says whether the scripts of a suite may run side by side.
+type order bool
+
+const (
+	together order = true
+	alone    order = false
+)
+
+func runScripts(t *testing.T, name string, o order) {
+	requireRoot(t)
+	if o == together {
+		// Scripts mostly wait for a program in a sandbox.
+		atLeastParallel(2 * runtime.NumCPU())
+	}
+	dir := filepath.Join(shared.dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	testscript.RunT(scriptT{t, o}, testscript.Params{
+		Dir:                 filepath.Join("testdata", name),
+		WorkdirRoot:         dir,
+		Setup:               setUpScript,
+		Condition:           condition,
+		Cmds:                commands(),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+func atLeastParallel(n int) {
+	if f := flag.Lookup("test.parallel"); f != nil {
+		if have, err := strconv.Atoi(f.Value.String()); err == nil && have < n {
+			f.Value.Set(strconv.Itoa(n)) //nolint:errcheck // a number is what it takes
+		}
+	}
+}
+
+// scriptT is a testscript.T that can keep scripts apart.
+type scriptT struct {
+	*testing.T
+	order order
+}
+
+func (t scriptT) Run(name string, f func(testscript.T)) {
+	t.T.Run(name, func(sub *testing.T) { f(scriptT{sub, t.order}) })
+}
+
+func (t scriptT) Parallel() {
+	if t.order == together {
+		t.T.Parallel()
+	}
+}
+
+func (scriptT) Verbose() bool { return testing.Verbose() }
