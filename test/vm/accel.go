@@ -149,7 +149,7 @@ func writeProbed(path string, found probed) error {
 		err = os.Rename(temporary.Name(), path)
 	}
 	if err != nil {
-		os.Remove(temporary.Name())
+		return errors.Join(err, os.Remove(temporary.Name()))
 	}
-	return err
+	return nil
 }

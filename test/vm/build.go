@@ -34,7 +34,7 @@ func (c cache) image() (image, bool) {
 
 // ensureImage returns the image, building it first if it isn't there. It says
 // on progress what takes long. Concurrent callers build once.
-func (c cache) ensureImage(ctx context.Context, progress io.Writer) (image, error) {
+func (c cache) ensureImage(ctx context.Context, progress io.Writer) (_ image, retErr error) {
 	if found, ok := c.image(); ok {
 		return found, nil
 	}
@@ -62,7 +62,7 @@ func (c cache) ensureImage(ctx context.Context, progress io.Writer) (image, erro
 	if err != nil {
 		return image{}, err
 	}
-	defer work.remove()
+	defer func() { retErr = errors.Join(retErr, work.remove()) }()
 	inputs := map[string]string{
 		"packages.txt": packageList,
 		"sources.list": sourcesList(hostSources()),
@@ -84,7 +84,7 @@ func (c cache) ensureImage(ctx context.Context, progress io.Writer) (image, erro
 
 // ensureBase returns the path of the base layer's tar, made first if it isn't
 // there. The caller holds the lock.
-func (c cache) ensureBase(ctx context.Context, progress io.Writer) (string, error) {
+func (c cache) ensureBase(ctx context.Context, progress io.Writer) (_ string, retErr error) {
 	dir := filepath.Join(c.dir, "base-"+baseHash())
 	path := filepath.Join(dir, "base.tar")
 	if _, err := os.Stat(path); err == nil {
@@ -94,7 +94,7 @@ func (c cache) ensureBase(ctx context.Context, progress io.Writer) (string, erro
 	if err != nil {
 		return "", err
 	}
-	defer work.remove()
+	defer func() { retErr = errors.Join(retErr, work.remove()) }()
 	mirror := ""
 	if sources := hostSources(); len(sources) > 0 {
 		mirror = sources[0].uri

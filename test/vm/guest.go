@@ -157,7 +157,7 @@ func closeAll(files []*os.File) {
 
 // endQEMU waits for QEMU's end. A guest that was told to power off gets some
 // time for it, since only then QEMU restores the terminal.
-func endQEMU(cmd *exec.Cmd, ended <-chan error, toldToEnd bool) {
+func endQEMU(cmd *exec.Cmd, ended <-chan ending, toldToEnd bool) {
 	if toldToEnd {
 		select {
 		case <-ended:
@@ -166,6 +166,7 @@ func endQEMU(cmd *exec.Cmd, ended <-chan error, toldToEnd bool) {
 		}
 	}
 	killGroup(cmd)
+	// Killed as meant: how it ended says nothing.
 	<-ended
 }
 
@@ -188,7 +189,8 @@ func (g *guest) copyOutputs(readers *sync.WaitGroup, s streams) <-chan error {
 		})
 	}
 	readers.Go(func() {
-		io.Copy(io.MultiWriter(&g.console, notifier(g.spoke), g.verbose), s.console)
+		// The console is for people: what of it gets lost is no error.
+		_, _ = io.Copy(io.MultiWriter(&g.console, notifier(g.spoke), g.verbose), s.console)
 	})
 	return outputs
 }
@@ -223,7 +225,7 @@ var errEnded = errors.New("the guest ended before its time")
 // talk is the host's side of the protocol. It returns nil when the guest has
 // been told to power off, an error that wraps errEnded when it took QEMU's end
 // from ended, and any other error when QEMU has to be killed.
-func (g *guest) talk(ctx context.Context, control io.Writer, messages <-chan string, outputs <-chan error, ended <-chan error) (result, error) {
+func (g *guest) talk(ctx context.Context, control io.Writer, messages <-chan string, outputs <-chan error, ended <-chan ending) (result, error) {
 	var res result
 	reported := false
 	silence := time.NewTimer(g.silence)
@@ -257,8 +259,8 @@ func (g *guest) talk(ctx context.Context, control io.Writer, messages <-chan str
 			return res, fmt.Errorf("%w: silent for %s", errBoot, g.silence)
 		case <-boot.C:
 			return res, fmt.Errorf("%w within %s", errBoot, bootLimit)
-		case err := <-ended:
-			return res, errors.Join(errEnded, err)
+		case end := <-ended:
+			return res, errors.Join(errEnded, end.err)
 		case <-ctx.Done():
 			return res, context.Cause(ctx)
 		}
@@ -274,15 +276,15 @@ func (g *guest) talk(ctx context.Context, control io.Writer, messages <-chan str
 // endOutputs waits for both output streams, which a slow reader of the harness's
 // own output may hold up, and tells the guest to power off. Errors are as
 // talk's.
-func endOutputs(ctx context.Context, control io.Writer, outputs, ended <-chan error) error {
+func endOutputs(ctx context.Context, control io.Writer, outputs <-chan error, ended <-chan ending) error {
 	for range 2 {
 		select {
 		case err := <-outputs:
 			if err != nil {
 				return fmt.Errorf("pass on output: %w", err)
 			}
-		case err := <-ended:
-			return errors.Join(errEnded, err)
+		case end := <-ended:
+			return errors.Join(errEnded, end.err)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -285,7 +285,8 @@ func keepTerminal() func() {
 	if err != nil {
 		return func() {}
 	}
-	return func() { unix.IoctlSetTermios(fd, unix.TCSETS, mode) }
+	// The terminal may be gone by then.
+	return func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, mode) }
 }
 
 // terminalSettings returns what a serial line cannot tell the guest.

@@ -9,19 +9,22 @@ import (
 	"syscall"
 )
 
+// ending is the end of a process: err is what exec.Cmd.Wait returned.
+type ending struct{ err error }
+
 // startTied starts cmd, whose Pdeathsig is set, and returns where its end is
 // reported. The signal is sent when the starting thread ends, not the process,
 // so that the thread is kept until then.
-func startTied(cmd *exec.Cmd) (<-chan error, error) {
+func startTied(cmd *exec.Cmd) (<-chan ending, error) {
 	started := make(chan error, 1)
-	ended := make(chan error, 1)
+	ended := make(chan ending, 1)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			ended <- cmd.Wait()
+			ended <- ending{cmd.Wait()}
 		}
 	}()
 	return ended, <-started
@@ -35,21 +38,23 @@ func runTied(ctx context.Context, cmd *exec.Cmd) error {
 		return err
 	}
 	select {
-	case err := <-ended:
-		return err
+	case end := <-ended:
+		return end.err
 	case <-ctx.Done():
 		killGroup(cmd)
+		// Killed as meant: how it ended says nothing.
 		<-ended
 		return context.Cause(ctx)
 	}
 }
 
-// killGroup kills cmd and the process group that it leads, if it leads one.
+// killGroup kills cmd and the process group that it leads, if it leads one. The
+// only error there is says that they have ended already.
 func killGroup(cmd *exec.Cmd) {
 	if cmd.SysProcAttr != nil && cmd.SysProcAttr.Setpgid {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
-	cmd.Process.Kill()
+	_ = cmd.Process.Kill()
 }
 
 // tailSize is how much of an output a tail keeps, in bytes.

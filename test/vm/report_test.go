@@ -158,7 +158,7 @@ func FuzzReport(f *testing.F) {
 			t.Errorf("exit code %d", code)
 		}
 		parent := t.TempDir()
-		extractOut(bytes.NewReader(disk), filepath.Join(parent, "out"), io.Discard)
+		_ = extractOut(bytes.NewReader(disk), filepath.Join(parent, "out"), io.Discard)
 		if entries, err := os.ReadDir(parent); err != nil || len(entries) != 1 {
 			t.Errorf("outside the directory: %v, %v", entries, err)
 		}

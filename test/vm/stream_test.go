@@ -42,13 +42,18 @@ func TestCopyUntil(t *testing.T) {
 func TestCopyUntilHoldsNothingBack(t *testing.T) {
 	in, writer := io.Pipe()
 	out, passed := io.Pipe()
-	go copyUntil(passed, in, []byte("<END>"))
-	go writer.Write([]byte("prompt<EN"))
+	go func() {
+		_, err := copyUntil(passed, in, []byte("<END>"))
+		_ = passed.CloseWithError(err)
+	}()
+	go func() {
+		_, err := writer.Write([]byte("prompt<EN"))
+		_ = writer.CloseWithError(err)
+	}()
 	got := make([]byte, 6)
 	if _, err := io.ReadFull(out, got); err != nil || string(got) != "prompt" {
 		t.Errorf("got %q, %v before the stream's end", got, err)
 	}
-	writer.Close()
 	if rest, err := readSome(out); string(rest) != "<EN" || err != nil {
 		t.Errorf("got %q, %v at the stream's end", rest, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -157,7 +158,7 @@ func TestRunStreamsOutput(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait()
+	_ = cmd.Wait() // the code is looked at
 	if code := cmd.ProcessState.ExitCode(); code != 143 {
 		t.Errorf("exit code %d after SIGTERM, want 143", code)
 	}
@@ -195,7 +196,7 @@ func TestRunDoesNotOutliveTheHarness(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait()
+	_ = cmd.Wait() // it was killed
 	waitGone(t, machine)
 }
 
@@ -217,8 +218,10 @@ func onlyChild(t *testing.T, pid int) *os.File {
 	if len(children) != 1 {
 		t.Fatalf("children %q, want one", children)
 	}
-	var child int
-	fmt.Sscan(children[0], &child)
+	child, err := strconv.Atoi(children[0])
+	if err != nil {
+		t.Fatal(err)
+	}
 	fd, err := unix.PidfdOpen(child, 0)
 	if err != nil {
 		t.Fatal(os.NewSyscallError("pidfd_open", err))

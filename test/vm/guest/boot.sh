@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # PID 1 of the guest, after the initramfs. Brings the machine up, runs one
 # command (/run/vm/command), writes /out and its exit code to the report disk
 # and powers off. It talks with the harness over the virtio port "control":
@@ -72,6 +73,7 @@ delegate() {
 		# Kernel threads stay, and refuse.
 		echo "$pid" >/sys/fs/cgroup/init/cgroup.procs
 	done </sys/fs/cgroup/cgroup.procs 2>/dev/null
+	# shellcheck disable=SC2013 # words are meant
 	for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
 		echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control ||
 			say "cannot enable the $controller controller"

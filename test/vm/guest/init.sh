@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The initramfs's /init: finds the root disk, mounts it and goes there.
 # Everything of one run (/vm) goes along on a tmpfs.
 /bin/busybox mkdir -p /dev /proc /sys /root
@@ -9,6 +10,7 @@ mount -t devtmpfs dev /dev
 mount -t sysfs sysfs /sys
 echo "sandboxrun-vm: the kernel is up"
 
+# shellcheck disable=SC2013 # one name a line
 for module in $(cat /modules/order); do
 	insmod "/modules/$module"
 done

@@ -38,7 +38,7 @@ cp /etc/resolv.conf "$root/etc/resolv.conf"
 in_root() { chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 
 in_root apt-get -q update
-# Word splitting makes the list.
+# shellcheck disable=SC2046 # word splitting makes the list
 in_root apt-get -q -y --no-install-recommends install $(grep -v '^#' "$packages")
 
 # The kernel is unpacked, never installed: installing it would pull in and run
@@ -74,6 +74,7 @@ done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
 
 {
 	echo "kernel $version"
+	# shellcheck disable=SC2016 # ${...} is for dpkg-query to expand
 	in_root dpkg-query -W -f 'package ${Package} ${Version}\n'
 } >"$image/manifest"
 
