@@ -67,7 +67,7 @@ func (g *guest) boot(ctx context.Context) (result, error) {
 	close(stop)
 	g.close()
 	readers.Wait()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		if said := g.console.lines(15); said != "" {
 			err = fmt.Errorf("%w; the guest's console said last:\n%s", err, said)
 		}
