@@ -1,3 +1,10 @@
+// The Go runtime starts twice for a container, here and in its init. It need
+// not name its mappings, nor read (and keep open) the cgroup's CPU limit.
+//
+//go:debug decoratemappings=0
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command sandboxrun runs programs in isolated, resource-limited sandboxes.
 package main
 

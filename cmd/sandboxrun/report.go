@@ -36,11 +36,12 @@ func openReport(destination string, stdout io.Writer) (func(*runtime.Report) err
 	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
 		return nil, fmt.Errorf("cannot write a report to %q: %w; name a file in a writable directory", destination, err)
 	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		// A device or pipe, such as /dev/stderr, is written to and not replaced.
-		file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		// A device, pipe or link, such as /dev/stderr, is written to and never
+		// replaced. What a link leads to may be somebody's log: append.
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 		if err != nil {
-			return nil, fmt.Errorf("cannot write a report to %q: %w", destination, err)
+			return nil, fmt.Errorf("cannot write a report to %q: %w; name a file in a writable directory", destination, err)
 		}
 		return reportTo(file), nil
 	}
@@ -62,7 +63,7 @@ func openDescriptor(number string) (*os.File, error) {
 		return nil, usagef("--report fd:%s: it must be the number of a descriptor", number)
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	if err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY {
+	if err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY || !inherited(uintptr(fd)) {
 		return nil, fmt.Errorf("cannot write a report to descriptor %d: it is not open for writing; open it before", fd)
 	}
 	return os.NewFile(uintptr(fd), "report"), nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/bundles"
 	"github.com/sandboxrun/sandboxrun/cgroup"
@@ -69,6 +70,7 @@ func (inv *invocation) runAction(c *cli.Context) error {
 	}
 	opts.LoadTime = time.Since(began)
 	opts.Signals = catchSignals()
+	opts.WithoutFigures = c.String("report") == "" && !c.Bool("summary")
 
 	report, err := inv.runtime.Run(c.Context, *opts)
 	inv.exitCode = report.ExitCode
@@ -174,13 +176,19 @@ func preservedFiles(n int) ([]*os.File, error) {
 	}
 	var files []*os.File
 	for fd := 3; fd < 3+n; fd++ {
-		file := os.NewFile(uintptr(fd), fmt.Sprintf("preserved descriptor %d", fd))
-		if _, err := file.Stat(); err != nil {
+		if !inherited(uintptr(fd)) {
 			return nil, fmt.Errorf("cannot preserve %d descriptors: descriptor %d is not open; open it or lower --preserve-fds", n, fd)
 		}
-		files = append(files, file)
+		files = append(files, os.NewFile(uintptr(fd), fmt.Sprintf("preserved descriptor %d", fd)))
 	}
 	return files, nil
+}
+
+// inherited tells the caller's descriptors from those that the Go runtime or we
+// opened: the latter are close-on-exec, which no inherited one can be.
+func inherited(fd uintptr) bool {
+	flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0)
+	return err == nil && flags&unix.FD_CLOEXEC == 0
 }
 
 // catchSignals starts to collect signals. Catching every signal costs 65 system
