@@ -152,6 +152,9 @@ func TestCollect(t *testing.T)   { runScripts(t, "collect", together) }
 // TestLimits measures rates, which other work would spoil.
 func TestLimits(t *testing.T) { runScripts(t, "limits", alone) }
 
+// TestLoad measures growth.
+func TestLoad(t *testing.T) { runScripts(t, "load", alone) }
+
 // order says whether the scripts of a suite may run side by side.
 type order bool
 

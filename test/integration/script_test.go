@@ -5,11 +5,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 // sandbox is the ground of one script or test: its names and directories, and
@@ -36,7 +38,24 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("PATH", shared.path+":"+env.Getenv("PATH"))
 	env.Setenv("HOME", env.WorkDir)
 	env.Vars = append(env.Vars, s.env...)
+	if disk := os.Getenv("SANDBOXRUN_IO_DISK"); disk != "" {
+		if err := setDisk(env, disk); err != nil {
+			return err
+		}
+	}
 	env.Defer(s.end)
+	return nil
+}
+
+// setDisk tells a script of the disk that it may overwrite.
+func setDisk(env *testscript.Env, disk string) error {
+	var stat unix.Stat_t
+	if err := unix.Stat(disk, &stat); err != nil {
+		return fmt.Errorf("SANDBOXRUN_IO_DISK: stat %s: %w", disk, err)
+	}
+	env.Setenv("SANDBOXRUN_IO_DISK", disk)
+	env.Setenv("IO_DISK_MAJOR", strconv.Itoa(int(unix.Major(stat.Rdev))))
+	env.Setenv("IO_DISK_MINOR", strconv.Itoa(int(unix.Minor(stat.Rdev))))
 	return nil
 }
 
