@@ -3,6 +3,7 @@ package nsinit
 /*
 #cgo CFLAGS: -Wall -Wextra
 #include "parent_death.h"
+#include "timer_slack.h"
 */
 import "C"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // C constructor: joins and makes the namespaces before Go starts
 	"golang.org/x/sys/unix"
+
+	_ "github.com/sandboxrun/sandboxrun/nsinit/patience"
 )
 
 // pid1Marker is argv[1] of a process that pid1.c takes over.
@@ -27,13 +30,25 @@ func init() {
 	// The thread must be the one that execs in the end: the kernel keeps the
 	// parent death signal per thread.
 	runtime.LockOSThread()
-	if err := restoreParentDeathSignal(); err != nil {
+	err := RestoreTimerSlack()
+	if err == nil {
+		err = restoreParentDeathSignal()
+	}
+	if err != nil {
 		// libcontainer's error channel is not open yet. The parent sees the
 		// early exit and this line.
 		os.Stderr.WriteString("sandboxrun init: " + err.Error() + "\n") //nolint:errcheck // nobody left to tell
 		os.Exit(1)
 	}
 	libcontainer.Init()
+}
+
+// RestoreTimerSlack gives the calling thread the timer slack that the process
+// was started with, so that what is forked from it has that too. It is for
+// goroutines that are locked to their thread.
+func RestoreTimerSlack() error {
+	return os.NewSyscallError("prctl(PR_SET_TIMERSLACK)",
+		unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(C.sandboxrun_timer_slack), 0, 0, 0))
 }
 
 // restoreParentDeathSignal arms the parent death signal that the supervisor

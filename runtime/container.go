@@ -39,6 +39,7 @@ type Container struct {
 	program    string // args[0] of the spec
 	streams    *streams
 	pid1Status *os.File       // read end; nil without nsinit's PID 1
+	reaped     bool           // process has ended and was waited for
 	lock       *lockfile.Lock // nil once released
 }
 
@@ -172,6 +173,7 @@ func (c *Container) waitProcess() (ExitStatus, error) {
 	if state == nil {
 		return ExitStatus{}, fmt.Errorf("wait for container %q: %w", c.id, err)
 	}
+	c.reaped = true
 	status := state.Sys().(syscall.WaitStatus)
 	if !executed && status.Exited() {
 		return ExitStatus{}, &StartError{Program: c.program, ExitCode: exitNotExecutable, Err: errNotExecuted}
@@ -251,7 +253,7 @@ func (c *Container) writePidFile(path string) error {
 	if err != nil {
 		return fmt.Errorf("read process ID of container %q: %w", c.id, err)
 	}
-	if err := atomicfile.WriteFile(path, []byte(strconv.Itoa(pid)), 0o644); err != nil {
+	if err := atomicfile.WriteVolatile(path, []byte(strconv.Itoa(pid)), 0o644); err != nil {
 		return fmt.Errorf("cannot write pid file %q: %w", filepath.Clean(path), err)
 	}
 	return nil
@@ -275,11 +277,13 @@ func (c *Container) killAndDestroy() error {
 }
 
 func (c *Container) destroy(ctx context.Context) error {
-	if err := c.killAndWait(ctx); err != nil {
-		return err
-	}
-	if c.process != nil {
-		c.process.Wait() //nolint:errcheck // reaps; the status was read before, or nobody wants it
+	if !c.reaped {
+		if err := c.killAndWait(ctx); err != nil {
+			return err
+		}
+		if c.process != nil {
+			c.process.Wait() //nolint:errcheck // reaps; nobody wants the status
+		}
 	}
 	if err := c.lc.Destroy(); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.id, err)

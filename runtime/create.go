@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	goruntime "runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -213,7 +214,7 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 	undo.Push(streams.abort)
 
 	began := time.Now()
-	if err := c.lc.Start(process); err != nil {
+	if err := c.fork(); err != nil {
 		err = explainStart(opts.Spec.Process.Args[0], err)
 		return fmt.Errorf("container %q: %w", c.id, errors.Join(err, c.destroyAfterFailure()))
 	}
@@ -223,6 +224,17 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 		return fmt.Errorf("container %q: %w", c.id, err)
 	}
 	return nil
+}
+
+// fork starts the first process. It inherits the timer slack of the thread that
+// forks it, which may be one that Go's own monitor made.
+func (c *Container) fork() error {
+	goruntime.LockOSThread()
+	defer goruntime.UnlockOSThread()
+	if err := nsinit.RestoreTimerSlack(); err != nil {
+		return err
+	}
+	return c.lc.Start(c.process)
 }
 
 // addPID1 puts nsinit's PID 1 before the program. The descriptors it needs

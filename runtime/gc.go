@@ -31,7 +31,7 @@ type Leftover struct {
 	Processes []int `json:"processes"`
 	// Cgroups are existing directories, sorted.
 	Cgroups []string `json:"cgroups"`
-	// State is the container's state directory, "" if only its lock is left.
+	// State is the container's state directory.
 	State string `json:"state"`
 	// Removed says whether all this is gone now.
 	Removed bool `json:"removed"`
@@ -97,6 +97,11 @@ func (r *Runtime) collectOne(ctx context.Context, id string, opts GCOptions) (_ 
 		}
 	}()
 
+	if _, err := os.Lstat(r.stateDir(id)); errors.Is(err, fs.ErrNotExist) {
+		// Only a lock: nobody's container, or one that its owner has removed since.
+		keepLock = opts.DryRun
+		return nil, nil
+	}
 	leftover, err := r.inspect(id, opts.Stopped)
 	if leftover == nil || err != nil {
 		return nil, err
@@ -115,10 +120,6 @@ func (r *Runtime) collectOne(ctx context.Context, id string, opts GCOptions) (_ 
 // inspect describes a container whose lock the caller holds, if it is for GC
 // to take.
 func (r *Runtime) inspect(id string, stopped bool) (*Leftover, error) {
-	leftover := &Leftover{ID: id, Processes: []int{}, Cgroups: []string{}}
-	if _, err := os.Lstat(r.stateDir(id)); errors.Is(err, fs.ErrNotExist) {
-		return leftover, nil
-	}
 	take, err := r.isAbandoned(id)
 	if err == nil && !take && stopped {
 		take, err = r.isStopped(id)
@@ -126,7 +127,7 @@ func (r *Runtime) inspect(id string, stopped bool) (*Leftover, error) {
 	if !take || err != nil {
 		return nil, err
 	}
-	leftover.State = r.stateDir(id)
+	leftover := &Leftover{ID: id, State: r.stateDir(id), Processes: []int{}, Cgroups: []string{}}
 	rec, err := r.readRecord(id)
 	if rec == nil || err != nil {
 		return leftover, err
@@ -145,7 +146,8 @@ func (r *Runtime) inspect(id string, stopped bool) (*Leftover, error) {
 	if err != nil {
 		return leftover, err
 	}
-	leftover.Processes, err = group.Processes()
+	processes, err := group.Processes()
+	leftover.Processes = append(leftover.Processes, processes...)
 	return leftover, err
 }
 

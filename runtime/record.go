@@ -47,7 +47,7 @@ func (r *Runtime) writeRecord(id string, rec record) error {
 	if err != nil {
 		return fmt.Errorf("encode owner record: %w", err)
 	}
-	return atomicfile.WriteFile(filepath.Join(r.stateDir(id), recordName), data, 0o600)
+	return atomicfile.WriteVolatile(filepath.Join(r.stateDir(id), recordName), data, 0o600)
 }
 
 // readRecord returns nil without an error if there is none: its writer died

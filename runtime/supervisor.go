@@ -70,11 +70,10 @@ func (r *Runtime) Run(ctx context.Context, opts RunOptions) (*Report, error) {
 	return s.report, err
 }
 
-// supervisor is one call of Run.
-//
-// A goroutine of its own, locked to its thread, forks the container and waits
-// for it: the kernel sends the parent death signal when the forking *thread*
-// ends, and Go ends threads as it likes. All else happens on the caller's.
+// supervisor is one call of Run. It keeps its goroutine locked to the thread
+// that forks the container for as long as that lives: the kernel sends the
+// parent death signal when the forking *thread* ends, and a thread that is not
+// locked may be taken, and ended, by anybody else's locked goroutine.
 type supervisor struct {
 	runtime *Runtime
 	opts    *RunOptions
@@ -94,13 +93,12 @@ func (s *supervisor) run(ctx context.Context) error {
 	s.openOOMLog()
 	defer s.closeOOMLog()
 
-	release := make(chan struct{})
-	defer close(release)
-	created, exited := s.launch(release)
-	if err := <-created; err != nil {
+	goruntime.LockOSThread()
+	defer goruntime.UnlockOSThread()
+	if err := s.create(); err != nil {
 		return err
 	}
-	status, err := s.supervise(ctx, exited)
+	status, err := s.supervise(ctx)
 	if err != nil {
 		return errors.Join(err, s.remove())
 	}
@@ -109,27 +107,15 @@ func (s *supervisor) run(ctx context.Context) error {
 	return s.remove()
 }
 
-// launch creates the container on a thread that lives until release is closed.
-// created gets the result of the creation, exited the program's end.
-func (s *supervisor) launch(release <-chan struct{}) (created <-chan error, exited <-chan exit) {
-	createdC, exitedC := make(chan error, 1), make(chan exit, 1)
-	go func() {
-		goruntime.LockOSThread()
-		defer goruntime.UnlockOSThread()
-		began := time.Now()
-		container, err := s.runtime.create(&s.opts.CreateOptions, supervised)
-		if err != nil {
-			createdC <- err
-			return
-		}
-		s.container = container
-		s.report.Phases.CreateSeconds = seconds(time.Since(began))
-		createdC <- nil
-		status, err := container.waitProcess()
-		exitedC <- exit{status, err}
-		<-release
-	}()
-	return createdC, exitedC
+func (s *supervisor) create() error {
+	began := time.Now()
+	container, err := s.runtime.create(&s.opts.CreateOptions, supervised)
+	if err != nil {
+		return err
+	}
+	s.container = container
+	s.report.Phases.CreateSeconds = seconds(time.Since(began))
+	return nil
 }
 
 type exit struct {
@@ -138,7 +124,7 @@ type exit struct {
 }
 
 // supervise lets the program run and returns when it has ended.
-func (s *supervisor) supervise(ctx context.Context, exited <-chan exit) (ExitStatus, error) {
+func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 	group, err := cgroup.Open(s.container.cgroups)
 	if err != nil {
 		return ExitStatus{}, fmt.Errorf("open cgroup of container %q: %w", s.container.id, err)
@@ -158,6 +144,12 @@ func (s *supervisor) supervise(ctx context.Context, exited <-chan exit) (ExitSta
 	}
 	s.report.StartedAt = &s.runningAt
 	s.report.Phases.StartSeconds = seconds(time.Since(s.runningAt))
+	// The channel has room, so that the goroutine ends also if watch does first.
+	exited := make(chan exit, 1)
+	go func() {
+		status, err := s.container.waitProcess()
+		exited <- exit{status, err}
+	}()
 	status, err := s.watch(ctx, exited)
 	s.report.WallSeconds = seconds(time.Since(s.runningAt))
 	return status, err

@@ -50,11 +50,7 @@ func (inv *invocation) printLeftovers(format string, found []runtime.Leftover) e
 		if l.Removed {
 			verb = "removed"
 		}
-		fmt.Fprintf(inv.streams.out, "%s %s: %s, %s", verb, l.ID, count(len(l.Processes), "process", "processes"), count(len(l.Cgroups), "cgroup", "cgroups"))
-		if l.State != "" {
-			fmt.Fprintf(inv.streams.out, ", %s", l.State)
-		}
-		fmt.Fprintln(inv.streams.out)
+		fmt.Fprintf(inv.streams.out, "%s %s: %s, %s, %s\n", verb, l.ID, count(len(l.Processes), "process", "processes"), count(len(l.Cgroups), "cgroup", "cgroups"), l.State)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,9 +34,6 @@ func openReport(destination string, stdout io.Writer) (func(*runtime.Report) err
 	if err != nil {
 		return nil, fmt.Errorf("make --report absolute: %w", err)
 	}
-	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
-		return nil, fmt.Errorf("cannot write a report to %q: %w; name a file in a writable directory", destination, err)
-	}
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		// A device, pipe or link, such as /dev/stderr, is written to and never
 		// replaced. What a link leads to may be somebody's log: append.
@@ -44,6 +42,9 @@ func openReport(destination string, stdout io.Writer) (func(*runtime.Report) err
 			return nil, fmt.Errorf("cannot write a report to %q: %w; name a file in a writable directory", destination, err)
 		}
 		return reportTo(file), nil
+	}
+	if err := tryDirectory(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("cannot write a report to %q: %w; name a file in a writable directory", destination, err)
 	}
 	return func(r *runtime.Report) error {
 		data, err := r.JSON()
@@ -55,6 +56,16 @@ func openReport(destination string, stdout io.Writer) (func(*runtime.Report) err
 		}
 		return nil
 	}, nil
+}
+
+// tryDirectory makes a file and removes it: for root, permission bits tell
+// little of what a filesystem allows.
+func tryDirectory(dir string) error {
+	file, err := os.CreateTemp(dir, ".report.*.tmp")
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
 
 func openDescriptor(number string) (*os.File, error) {

@@ -19,17 +19,30 @@ import (
 // exception: when only the last step fails, the fsync of the directory, the new
 // content is already in place but may not survive a power cut.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
-	return write(path, data, perm, os.Rename)
+	return write(path, data, perm, os.Rename, durable)
+}
+
+// WriteVolatile is WriteFile without fsync, for files that mean nothing after a
+// power cut, such as the state of processes. Readers never see a part of it.
+func WriteVolatile(path string, data []byte, perm fs.FileMode) error {
+	return write(path, data, perm, os.Rename, volatile)
 }
 
 // WriteNew is WriteFile for a path that must not exist yet: a file, directory or
 // symbolic link (also a dangling one) at path is left alone and the error is
 // fs.ErrExist. Of several concurrent callers exactly one succeeds.
 func WriteNew(path string, data []byte, perm fs.FileMode) error {
-	return write(path, data, perm, renameNew)
+	return write(path, data, perm, renameNew, durable)
 }
 
-func write(path string, data []byte, perm fs.FileMode, rename func(from, to string) error) (retErr error) {
+type durability bool
+
+const (
+	durable  durability = true
+	volatile durability = false
+)
+
+func write(path string, data []byte, perm fs.FileMode, rename func(from, to string) error, sync durability) (retErr error) {
 	dir, name := filepath.Split(path)
 	if dir == "" {
 		dir = "."
@@ -54,14 +67,19 @@ func write(path string, data []byte, perm fs.FileMode, rename func(from, to stri
 	}
 	// Before the rename: some file systems order a rename before the data it
 	// names, and a crash in between would leave an empty file at path.
-	if err := temp.Sync(); err != nil {
-		return err
+	if sync == durable {
+		if err := temp.Sync(); err != nil {
+			return err
+		}
 	}
 	if err := temp.Close(); err != nil {
 		return err
 	}
 	if err := rename(temp.Name(), path); err != nil {
 		return err
+	}
+	if sync == volatile {
+		return nil
 	}
 	return syncDirectory(dir)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -53,7 +54,7 @@ func TestAcquireEndsWithItsContext(t *testing.T) {
 // that they hold the lock.
 func TestRemoveAndLockExcludeEachOther(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	inside, rounds := 0, 0 // guarded by the lock under test; -race sees a breach
+	var inside, rounds atomic.Int32
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -63,12 +64,11 @@ func TestRemoveAndLockExcludeEachOther(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				inside++
-				if inside != 1 {
-					t.Errorf("%d holders at once", inside)
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d holders at once", n)
 				}
-				inside--
-				rounds++
+				inside.Add(-1)
+				rounds.Add(1)
 				if err := lock.Remove(); err != nil {
 					t.Error(err)
 				}
@@ -76,7 +76,7 @@ func TestRemoveAndLockExcludeEachOther(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if rounds != 8*50 {
-		t.Errorf("%d rounds, want %d", rounds, 8*50)
+	if n := rounds.Load(); n != 8*50 {
+		t.Errorf("%d rounds, want %d", n, 8*50)
 	}
 }
