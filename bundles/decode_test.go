@@ -197,7 +197,7 @@ func requireSpecErrors(t *testing.T, err error) {
 		}
 		return
 	}
-	if _, ok := err.(*SpecError); !ok {
+	if problem := (*SpecError)(nil); !errors.As(err, &problem) {
 		t.Fatalf("%T is no *SpecError: %v", err, err)
 	}
 	if strings.Contains(err.Error(), "\n") {

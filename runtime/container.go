@@ -105,11 +105,10 @@ func ownerOf(path string) (string, error) {
 		return "", err
 	}
 	uid := strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Uid))
-	u, err := user.LookupId(uid)
-	if err != nil {
-		return "#" + uid, nil
+	if u, err := user.LookupId(uid); err == nil {
+		return u.Username, nil
 	}
-	return u.Username, nil
+	return "#" + uid, nil
 }
 
 // Start lets the program of a created container run. The error wraps

@@ -23,7 +23,10 @@ func TestMain(m *testing.M) {
 		flag.Parse()
 		if os.Geteuid() != 0 {
 			fmt.Fprintln(os.Stderr, "not root: the examples are left out")
-			flag.Set("test.run", "^Test")
+			if err := flag.Set("test.run", "^Test"); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
 			return m.Run()
 		}
 		dir, err := os.MkdirTemp("", "sandboxrun-runtime-test-")

@@ -119,9 +119,8 @@ func (s *streams) dial(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach socket %q: %w", path, errors.Unwrap(err))
 	}
-	defer conn.Close()
-	file, err := conn.File()
-	if err != nil {
+	file, err := conn.File() // a duplicate
+	if err := errors.Join(err, conn.Close()); err != nil {
 		return nil, fmt.Errorf("take descriptor of socket %q: %w", path, err)
 	}
 	s.childEnds = append(s.childEnds, file)

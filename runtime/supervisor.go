@@ -345,8 +345,11 @@ func (s *supervisor) openOOMLog() {
 }
 
 func (s *supervisor) closeOOMLog() {
-	if s.oomLog != nil {
-		s.oomLog.Close()
+	if s.oomLog == nil {
+		return
+	}
+	if err := s.oomLog.Close(); err != nil {
+		s.log.Debug("cannot close the kernel log", "error", err)
 	}
 }
 

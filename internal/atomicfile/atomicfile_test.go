@@ -97,7 +97,7 @@ func TestWriteErrorsLeaveNothing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			err := test.write(filepath.Join(dir, test.path), []byte("x"), 0o600)
 			// rename(2) onto a directory says EISDIR or, by way of os.Rename, EEXIST.
-			if !errors.Is(err, test.is) && !(test.is == unix.EISDIR && errors.Is(err, fs.ErrExist)) {
+			if !errors.Is(err, test.is) && !(errors.Is(test.is, unix.EISDIR) && errors.Is(err, fs.ErrExist)) {
 				t.Errorf("got %v, want %v", err, test.is)
 			}
 			requireEntries(t, dir, "dangling", "taken")
@@ -158,10 +158,10 @@ func fullDisk(dir string) error {
 	}
 	large := make([]byte, 128<<10)
 	if err := WriteFile(path, large, 0o600); !errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("WriteFile: got %v, want ENOSPC", err)
+		return fmt.Errorf("WriteFile: got %w, want ENOSPC", err)
 	}
 	if err := WriteNew(path+"2", large, 0o600); !errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("WriteNew: got %v, want ENOSPC", err)
+		return fmt.Errorf("WriteNew: got %w, want ENOSPC", err)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil || string(data) != "old" {

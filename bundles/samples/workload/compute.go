@@ -30,9 +30,11 @@ func burn(args []string) error {
 	var burning sync.WaitGroup
 	for range threads {
 		burning.Go(func() {
+			var sum uint64
 			for time.Since(start) < wanted {
-				spin()
+				sum ^= spin(sum | 1)
 			}
+			runtime.KeepAlive(sum)
 		})
 	}
 	burning.Wait()
@@ -48,8 +50,7 @@ func burn(args []string) error {
 // spin takes well below a millisecond.
 //
 //go:noinline
-func spin() uint64 {
-	x := uint64(1)
+func spin(x uint64) uint64 {
 	for range 50_000 {
 		x ^= x << 13
 		x ^= x >> 7
