@@ -119,7 +119,7 @@ func (inv *invocation) applyLimits(spec *specs.Spec, limits cgroup.Limits, allow
 		return nil, fmt.Errorf("%s; or run without by --allow-missing-controllers", missing[0])
 	}
 	for _, m := range missing {
-		inv.log.Warn("running without a limit", "missing", m.String())
+		inv.log.Warn("running without a limit", "reason", m.String())
 	}
 	host.Drop(resources, missing)
 	return missing, nil

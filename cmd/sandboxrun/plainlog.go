@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// plainHandler writes records for people: one line each, the event first,
-// without time and level.
+// plainHandler writes records for people: one line each, the event first, then
+// why, without time and level.
 type plainHandler struct{ to io.Writer }
 
 // Enabled implements slog.Handler.
@@ -26,7 +26,11 @@ func (h plainHandler) Handle(_ context.Context, r slog.Record) error {
 	}
 	line.WriteString(r.Message)
 	r.Attrs(func(a slog.Attr) bool {
-		fmt.Fprintf(&line, " %s=%v", a.Key, a.Value)
+		if a.Key == "error" || a.Key == "reason" {
+			fmt.Fprintf(&line, ": %v", a.Value)
+		} else {
+			fmt.Fprintf(&line, " %s=%v", a.Key, a.Value)
+		}
 		return true
 	})
 	line.WriteByte('\n')
