@@ -32,6 +32,7 @@ func commands() map[string]scriptCommand {
 		"exits":          cmdExits,
 		"one-line":       cmdOneLine,
 		"waitfor":        cmdWaitFor,
+		"cpu-share":      cmdCPUShare,
 		"nothing-left":   cmdNothingLeft,
 		"start":          cmdStart,
 		"type":           cmdType,

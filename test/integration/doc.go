@@ -36,6 +36,8 @@
 //	console-socket JOB PATH         receive a terminal; its output goes to JOB.stdout
 //	waitfor match FILE REGEXP*      waitfor exec COMMAND...*    waitfor status CONTAINER STATUS*
 //	waitfor nothing-running*        no process of this script
+//	cpu-share CONTAINER TIME LOW HIGH
+//	                                its CPU use over TIME, in CPUs, is from LOW to HIGH
 //	nothing-left                    the final check, now
 //
 // Programs in PATH, which are this test binary: in-cgroup2 (runs a command where

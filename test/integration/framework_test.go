@@ -57,6 +57,9 @@ func TestFinalCheckFindsWhatIsLeft(t *testing.T) {
 			}
 		}},
 	}
+	t.Cleanup(func() {
+		os.RemoveAll(filepath.Join(shared.artefacts, t.Name())) //nolint:errcheck // what failures would keep
+	})
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			work := t.TempDir()
@@ -75,9 +78,6 @@ func TestFinalCheckFindsWhatIsLeft(t *testing.T) {
 			s.end()
 			if r.Failed() != (c.want != "") {
 				t.Errorf("end said %q", r.errors)
-			}
-			if c.want != "" {
-				os.RemoveAll(filepath.Join(shared.artefacts, filepath.FromSlash(r.Name()))) //nolint:errcheck // what a failure would keep
 			}
 			if _, err := os.Stat(work); err == nil && len(s.leftovers()) > 0 {
 				t.Errorf("not swept: %q", s.leftovers())
