@@ -31,6 +31,14 @@ func Validate(spec *specs.Spec) error {
 	return errors.Join(v.problems...)
 }
 
+// ValidateProcess is Validate for the process of an exec, which has no spec
+// around it. The paths of its errors start with "process.".
+func ValidateProcess(process *specs.Process) error {
+	v := &validation{spec: &specs.Spec{Process: process}}
+	v.process()
+	return errors.Join(v.problems...)
+}
+
 // validation collects the problems of one spec.
 type validation struct {
 	spec     *specs.Spec

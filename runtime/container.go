@@ -1,24 +1,18 @@
 package runtime
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/utils"
-	"golang.org/x/sys/unix"
 
-	"github.com/sandboxrun/sandboxrun/internal/atomicfile"
 	"github.com/sandboxrun/sandboxrun/internal/lockfile"
 )
 
@@ -35,12 +29,8 @@ type Container struct {
 	cgroups map[string]string // as in record
 
 	// Only where this process made the container:
-	process    *libcontainer.Process
-	program    string // args[0] of the spec
-	streams    *streams
-	pid1Status *os.File       // read end; nil without nsinit's PID 1
-	reaped     bool           // process has ended and was waited for
-	lock       *lockfile.Lock // nil once released
+	init *Process
+	lock *lockfile.Lock // nil once released
 }
 
 // ID returns the container's name.
@@ -143,121 +133,6 @@ func (c *Container) Kill(sig syscall.Signal) error {
 	return nil
 }
 
-// ExitStatus is how a program ended: by itself with Code, or by Signal.
-type ExitStatus struct {
-	// Code is the program's exit code, or 128+n if signal n ended it.
-	Code int
-	// Signal is 0 if the program exited by itself.
-	Signal syscall.Signal
-}
-
-// Wait waits for the end of the program of a container that this process
-// made, and then for the end of its output. Another process cannot wait; it
-// can watch State.
-func (c *Container) Wait() (ExitStatus, error) {
-	if c.process == nil {
-		return ExitStatus{}, fmt.Errorf("cannot wait for container %q: another process made it", c.id)
-	}
-	status, err := c.waitProcess()
-	return status, errors.Join(err, c.streams.drain())
-}
-
-func (c *Container) waitProcess() (ExitStatus, error) {
-	executed, err := c.waitZombie()
-	if err != nil {
-		return ExitStatus{}, fmt.Errorf("wait for container %q: %w", c.id, err)
-	}
-	// An ExitError only repeats what the state says.
-	state, err := c.process.Wait()
-	if state == nil {
-		return ExitStatus{}, fmt.Errorf("wait for container %q: %w", c.id, err)
-	}
-	c.reaped = true
-	status := state.Sys().(syscall.WaitStatus)
-	if !executed && status.Exited() {
-		return ExitStatus{}, &StartError{Program: c.program, ExitCode: exitNotExecutable, Err: errNotExecuted}
-	}
-	if inner, ok := c.readPID1Status(); ok {
-		status = inner
-	}
-	return exitStatus(status), nil
-}
-
-// waitZombie waits until the first process has ended and says whether it ever
-// was the user's program. An execve that fails after the last handshake with
-// libcontainer's init, such as for a missing interpreter, shows nowhere else:
-// init prints it on the program's stderr and exits.
-func (c *Container) waitZombie() (executed bool, err error) {
-	pid, err := c.process.Pid()
-	if err != nil {
-		return false, err
-	}
-	for {
-		err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return false, os.NewSyscallError("waitid", err)
-	}
-	flags, err := processFlags(pid)
-	return flags&forkedWithoutExec == 0, err
-}
-
-// forkedWithoutExec is PF_FORKNOEXEC (include/linux/sched.h): set by fork,
-// cleared by execve.
-const forkedWithoutExec = 0x40
-
-// processFlags reads the ninth field of /proc/PID/stat (proc_pid_stat(5)).
-func processFlags(pid int) (uint64, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, err
-	}
-	// The second field is the program's own choice and may hold anything.
-	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	const afterName = 9 - 3
-	if len(fields) <= afterName {
-		return 0, fmt.Errorf("read process flags of %d: %d fields", pid, len(fields))
-	}
-	return strconv.ParseUint(string(fields[afterName]), 10, 64)
-}
-
-func exitStatus(status syscall.WaitStatus) ExitStatus {
-	if status.Signaled() {
-		return ExitStatus{Code: 128 + int(status.Signal()), Signal: status.Signal()}
-	}
-	return ExitStatus{Code: status.ExitStatus()}
-}
-
-// readPID1Status reads what nsinit's PID 1 says of the program; nothing if
-// there is no such PID 1 or it was killed itself.
-func (c *Container) readPID1Status() (syscall.WaitStatus, bool) {
-	if c.pid1Status == nil {
-		return 0, false
-	}
-	defer func() { c.pid1Status.Close(); c.pid1Status = nil }()
-	var raw [4]byte
-	if _, err := io.ReadFull(c.pid1Status, raw[:]); err != nil {
-		return 0, false
-	}
-	return syscall.WaitStatus(binary.NativeEndian.Uint32(raw[:])), true
-}
-
-// writePidFile writes the ID of the first process; whoever waits for the file
-// never sees an empty one.
-func (c *Container) writePidFile(path string) error {
-	pid, err := c.process.Pid()
-	if err != nil {
-		return fmt.Errorf("read process ID of container %q: %w", c.id, err)
-	}
-	if err := atomicfile.WriteVolatile(path, []byte(strconv.Itoa(pid)), 0o644); err != nil {
-		return fmt.Errorf("cannot write pid file %q: %w", filepath.Clean(path), err)
-	}
-	return nil
-}
-
 func (c *Container) releaseLock() error {
 	lock := c.lock
 	c.lock = nil
@@ -265,6 +140,16 @@ func (c *Container) releaseLock() error {
 		return nil
 	}
 	return lock.Release()
+}
+
+// Wait waits for the end of the program of a container that this process
+// made, and then for the end of its output. Another process cannot wait; it
+// can watch State.
+func (c *Container) Wait() (ExitStatus, error) {
+	if c.init == nil {
+		return ExitStatus{}, fmt.Errorf("cannot wait for container %q: another process made it", c.id)
+	}
+	return c.init.Wait()
 }
 
 // killAndDestroy ends every process of the container and removes it. Its lock
@@ -276,12 +161,12 @@ func (c *Container) killAndDestroy() error {
 }
 
 func (c *Container) destroy(ctx context.Context) error {
-	if !c.reaped {
+	if c.init == nil || !c.init.reaped {
 		if err := c.killAndWait(ctx); err != nil {
 			return err
 		}
-		if c.process != nil {
-			c.process.Wait() //nolint:errcheck // reaps; nobody wants the status
+		if c.init != nil {
+			c.init.lp.Wait() //nolint:errcheck // reaps; nobody wants the status
 		}
 	}
 	if err := c.lc.Destroy(); err != nil {

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	goruntime "runtime"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -33,25 +30,7 @@ type CreateOptions struct {
 	// not changed.
 	Spec *specs.Spec
 
-	// Stdin, Stdout and Stderr are the program's streams where Spec asks for
-	// no terminal. Nil means /dev/null. Create hands files over as they are;
-	// Run copies through pipes, so that the program never holds a descriptor
-	// of the caller's.
-	Stdin  io.Reader
-	Stdout io.Writer
-	Stderr io.Writer
-	// ConsoleSocket is the path of a unix socket to which the master of the
-	// program's terminal is sent (SCM_RIGHTS). A detached container with a
-	// terminal needs it; a supervised one must not have it.
-	ConsoleSocket string
-	// PidfdSocket is the path of a unix socket that gets a pidfd of the
-	// container's first process.
-	PidfdSocket string
-	// PidFile gets the decimal process ID of the container's first process as
-	// the last step of the creation.
-	PidFile string
-	// ExtraFiles become descriptors 3, 4, … of the program.
-	ExtraFiles []*os.File
+	ProcessOptions
 
 	// Init puts a small PID 1 before the program that forwards signals and
 	// reaps orphans.
@@ -105,7 +84,7 @@ func (r *Runtime) create(opts *CreateOptions, owner ownership) (_ *Container, re
 		return nil, err
 	}
 	if opts.PidFile != "" {
-		if err := c.writePidFile(opts.PidFile); err != nil {
+		if err := c.init.writePidFile(opts.PidFile); err != nil {
 			return nil, err
 		}
 	}
@@ -190,57 +169,36 @@ func (r *Runtime) lockNewID(id string) (*lockfile.Lock, error) {
 
 // startInit starts the container's first process up to the exec fifo.
 func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanup.Stack) error {
-	process, err := newProcess(opts.Spec.Process)
+	process, err := c.newContainerProcess(opts.Spec.Process, &opts.ProcessOptions)
 	if err != nil {
 		return err
 	}
-	process.Init = true
-	process.LogLevel = strconv.Itoa(int(logrusLevel(c.runtime.log)))
-	process.ExtraFiles = slices.Clone(opts.ExtraFiles)
+	process.lp.Init = true
 	if opts.Init {
 		closeExe, err := c.addPID1(process, opts)
 		if err != nil {
 			return err
 		}
 		defer closeExe()
+		undo.Push(func() error { process.closePID1Status(); return nil })
 	}
-	c.process, c.program = process, opts.Spec.Process.Args[0]
-
-	streams, err := c.attach(opts, owner)
-	if err != nil {
-		return err
-	}
-	c.streams = streams
-	undo.Push(streams.abort)
+	c.init = process
+	// Also where the start fails: libcontainer leaves its state directory then,
+	// and cgroups where their removal was late.
+	undo.Push(c.destroyAfterFailure)
 
 	began := time.Now()
-	if err := c.fork(); err != nil {
-		err = explainStart(opts.Spec.Process.Args[0], err)
-		return fmt.Errorf("container %q: %w", c.id, errors.Join(err, c.destroyAfterFailure()))
-	}
-	undo.Push(c.killAndDestroy)
-	c.runtime.log.Debug("created", slog.String("id", c.id), slog.Duration("took", time.Since(began)))
-	if err := streams.started(); err != nil {
+	if err := c.start(process, opts.Spec.Process.Terminal, &opts.ProcessOptions, owner, undo); err != nil {
 		return fmt.Errorf("container %q: %w", c.id, err)
 	}
+	c.runtime.log.Debug("created", slog.String("id", c.id), slog.Duration("took", time.Since(began)))
 	return nil
-}
-
-// fork starts the first process. It inherits the timer slack of the thread that
-// forks it, which may be one that Go's own monitor made.
-func (c *Container) fork() error {
-	goruntime.LockOSThread()
-	defer goruntime.UnlockOSThread()
-	if err := nsinit.RestoreTimerSlack(); err != nil {
-		return err
-	}
-	return c.lc.Start(c.process)
 }
 
 // addPID1 puts nsinit's PID 1 before the program. The descriptors it needs
 // come after all others, so that the program finds its own where it expects
 // them.
-func (c *Container) addPID1(process *libcontainer.Process, opts *CreateOptions) (func(), error) {
+func (c *Container) addPID1(process *Process, opts *CreateOptions) (func(), error) {
 	if !slices.ContainsFunc(opts.Spec.Mounts, func(m specs.Mount) bool { return m.Type == "proc" }) {
 		return nil, fmt.Errorf("cannot use --init in container %q: the spec mounts no proc, from which PID 1 is started; add the mount", c.id)
 	}
@@ -252,15 +210,15 @@ func (c *Container) addPID1(process *libcontainer.Process, opts *CreateOptions) 
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make status pipe of container %q: %w", c.id, err), exe.Close())
 	}
-	exeFD := 3 + len(process.ExtraFiles)
-	process.ExtraFiles = append(process.ExtraFiles, exe, statusWriter)
-	process.Args = nsinit.PID1Args(exeFD, exeFD+1, process.Args)
-	c.pid1Status = statusReader
+	lp := process.lp
+	exeFD := 3 + len(lp.ExtraFiles)
+	lp.ExtraFiles = append(lp.ExtraFiles, exe, statusWriter)
+	lp.Args = nsinit.PID1Args(exeFD, exeFD+1, lp.Args)
+	process.pid1Status = statusReader
 	return func() { exe.Close(); statusWriter.Close() }, nil
 }
 
-// destroyAfterFailure removes what libcontainer leaves of a container that did
-// not start: its state directory, and the cgroups where their removal was late.
+// destroyAfterFailure removes the container, however far its start had come.
 func (c *Container) destroyAfterFailure() error {
 	if err := c.lc.Destroy(); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.id, err)

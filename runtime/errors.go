@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/opencontainers/runc/libcontainer"
 )
@@ -25,25 +26,33 @@ var (
 )
 
 // errNotExecuted is why a StartError came after everything was ready.
-var errNotExecuted = errors.New("execve refused it")
+var errNotExecuted = errors.New("the kernel refused to execute it")
 
 // StartError says that the program could not be started although the sandbox
 // was sound: it is missing inside, or may not be executed.
 type StartError struct {
 	Program  string // args[0] of the spec
+	Reason   string // such as "permission denied"
 	ExitCode int    // as a shell gives it: 127 not found, 126 not executable
 	Err      error  // what libcontainer said
 }
 
+// Error keeps the words of the Go library ("executable file not found in $PATH",
+// "no such file or directory", "permission denied"): docker's daemon takes its
+// own exit code from them (daemon/start.go, setExitCodeFromError).
 func (e *StartError) Error() string {
-	what := "it does not exist in the root filesystem; check process.args and process.env PATH"
+	return fmt.Sprintf("cannot start: exec: %q: %s; %s", e.Program, e.Reason, e.advice())
+}
+
+func (e *StartError) advice() string {
 	switch {
 	case errors.Is(e.Err, errNotExecuted):
-		what = "the kernel cannot execute it, as the program's stderr says; check its architecture, its interpreter and process.user"
+		return "the program's stderr says why; check its architecture, its interpreter and process.user"
 	case e.ExitCode == exitNotExecutable:
-		what = "it is not executable by the sandbox's user; check its mode and process.user"
+		return "check its mode and process.user"
+	default:
+		return "check process.args, the PATH in process.env and the root filesystem"
 	}
-	return "cannot start \"" + e.Program + "\": " + what
 }
 
 func (e *StartError) Unwrap() error { return e.Err }

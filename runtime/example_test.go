@@ -55,11 +55,10 @@ func ExampleRuntime_Create() {
 		log.Fatal(err)
 	}
 	container, err := rt.Create(runtime.CreateOptions{
-		ID:     "example-create",
-		Bundle: bundle.Dir,
-		Spec:   bundle.Spec,
-		Stdout: os.Stdout,
-		Stderr: os.Stderr,
+		ID:             "example-create",
+		Bundle:         bundle.Dir,
+		Spec:           bundle.Spec,
+		ProcessOptions: runtime.ProcessOptions{Stdout: os.Stdout, Stderr: os.Stderr},
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -26,7 +26,7 @@ func explainStart(program string, err error) error {
 	if strings.Contains(reason, "not found in $PATH") || strings.Contains(reason, "no such file or directory") {
 		code = exitNotFound
 	}
-	return &StartError{Program: program, ExitCode: code, Err: err}
+	return &StartError{Program: program, Reason: reason, ExitCode: code, Err: err}
 }
 
 const adviceMemory = "the memory limit is below what starting needs; raise it"

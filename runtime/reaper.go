@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/signal"
 	"strconv"
@@ -24,7 +23,7 @@ func (c *Container) hasOwnPIDNamespace() bool {
 // or ignores it (SigCgt and SigIgn of proc_pid_status(5)). It says yes when it
 // cannot tell.
 func (c *Container) handles(sig syscall.Signal) bool {
-	pid, err := c.process.Pid()
+	pid, err := c.init.Pid()
 	if err != nil {
 		return true
 	}
@@ -49,9 +48,9 @@ func (c *Container) handles(sig syscall.Signal) bool {
 // namespace of its own orphans. The container's first process is left to its
 // own waiter. stop gives the role back and waits for the reaping to end.
 func reapOrphans(c *Container) (stop func(), err error) {
-	first, err := c.process.Pid()
+	first, err := c.init.Pid()
 	if err != nil {
-		return nil, fmt.Errorf("read process ID of container %q: %w", c.id, err)
+		return nil, err
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, os.NewSyscallError("prctl(PR_SET_CHILD_SUBREAPER)", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runc/libcontainer"
+
 	// Without this import libcontainer refuses device rules on cgroup v2.
 	_ "github.com/opencontainers/cgroups/devices"
 

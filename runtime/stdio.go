@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"sync"
+
+	"github.com/opencontainers/runc/libcontainer"
 )
 
 // streams connects a program's input and output with the caller's.
@@ -23,49 +25,48 @@ type streams struct {
 
 // attach prepares the streams for process. It starts nothing that would have
 // to be waited for before the program runs.
-func (c *Container) attach(opts *CreateOptions, owner ownership) (*streams, error) {
+func (c *Container) attach(process *libcontainer.Process, tty bool, opts *ProcessOptions, owner ownership) (*streams, error) {
 	s := &streams{}
-	err := c.attachTo(s, opts, owner)
+	err := c.attachTo(s, process, tty, opts, owner)
 	if err == nil && opts.PidfdSocket != "" {
-		c.process.PidfdSocket, err = s.dial(opts.PidfdSocket)
+		process.PidfdSocket, err = s.dial(opts.PidfdSocket)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("container %q: %w", c.id, err), s.abort())
+		return nil, errors.Join(err, s.abort())
 	}
 	return s, nil
 }
 
-func (c *Container) attachTo(s *streams, opts *CreateOptions, owner ownership) (err error) {
-	tty := opts.Spec.Process.Terminal
+func (c *Container) attachTo(s *streams, process *libcontainer.Process, tty bool, opts *ProcessOptions, owner ownership) (err error) {
 	switch {
 	case opts.ConsoleSocket != "" && (!tty || owner == supervised):
-		return errors.New("cannot use a console socket: the container is not detached, or its spec has no process.terminal; leave the socket out")
+		return errors.New("cannot use a console socket: the process is not detached, or has no terminal (process.terminal, --tty); leave the socket out")
 	case tty && owner == detached && opts.ConsoleSocket == "":
-		return errors.New("cannot give a detached container a terminal: nobody would serve it; name a --console-socket")
+		return errors.New("cannot give a detached process a terminal: nobody would serve it; name a --console-socket")
 	case tty && owner == detached:
-		c.process.ConsoleSocket, err = s.dial(opts.ConsoleSocket)
+		process.ConsoleSocket, err = s.dial(opts.ConsoleSocket)
 		return err
 	case tty:
 		s.terminal, err = newTerminal(opts)
 		if err != nil {
 			return err
 		}
-		c.process.ConsoleSocket = s.terminal.childSocket
+		process.ConsoleSocket = s.terminal.childSocket
 		s.childEnds = append(s.childEnds, s.terminal.childSocket)
 		return nil
 	case owner == detached:
 		// As with runc: the program gets the caller's own descriptors.
-		c.process.Stdin, c.process.Stdout, c.process.Stderr = opts.Stdin, opts.Stdout, opts.Stderr
+		process.Stdin, process.Stdout, process.Stderr = opts.Stdin, opts.Stdout, opts.Stderr
 		return nil
 	default:
-		return c.attachPipes(s, opts)
+		return c.attachPipes(s, process, opts)
 	}
 }
 
 // attachPipes puts a pipe between the program and each stream of the caller,
 // because a descriptor handed over could be reopened with more rights by way
 // of /proc/self/fd, or be a terminal to push input into.
-func (c *Container) attachPipes(s *streams, opts *CreateOptions) error {
+func (c *Container) attachPipes(s *streams, process *libcontainer.Process, opts *ProcessOptions) error {
 	config := c.lc.Config()
 	uid, err := config.HostRootUID()
 	if err != nil {
@@ -75,11 +76,11 @@ func (c *Container) attachPipes(s *streams, opts *CreateOptions) error {
 	if err != nil {
 		return err
 	}
-	pipes, err := c.process.InitializeIO(uid, gid)
+	pipes, err := process.InitializeIO(uid, gid)
 	if err != nil {
 		return fmt.Errorf("make pipes: %w", err)
 	}
-	for _, end := range []any{c.process.Stdin, c.process.Stdout, c.process.Stderr} {
+	for _, end := range []any{process.Stdin, process.Stdout, process.Stderr} {
 		s.childEnds = append(s.childEnds, end.(io.Closer))
 	}
 	s.ourEnds = append(s.ourEnds, pipes.Stdin, pipes.Stdout, pipes.Stderr)

@@ -147,7 +147,7 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 	// The channel has room, so that the goroutine ends also if watch does first.
 	exited := make(chan exit, 1)
 	go func() {
-		status, err := s.container.waitProcess()
+		status, err := s.container.init.wait()
 		exited <- exit{status, err}
 	}()
 	status, err := s.watch(ctx, exited)
@@ -227,19 +227,10 @@ func (s *supervisor) forward(sig os.Signal) (stopping bool) {
 	if !ok {
 		return false
 	}
-	switch number {
-	case syscall.SIGTERM, syscall.SIGINT:
+	if number == syscall.SIGTERM || number == syscall.SIGINT {
 		return s.stop(number)
-	case syscall.SIGWINCH:
-		if t := s.container.streams.terminal; t != nil {
-			t.resize()
-		}
-	case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE:
-		// Ours: children, Go's preemption, and our own output. The program gets
-		// a SIGPIPE of its own when its pipe is closed.
-	default:
-		s.signal(number)
 	}
+	s.container.init.pass(number, s.log)
 	return false
 }
 
@@ -331,7 +322,7 @@ func (s *supervisor) mainProcessOOM() bool {
 	if s.opts.Init || len(victims) < int(*kills) {
 		return true
 	}
-	pid, err := s.container.process.Pid()
+	pid, err := s.container.init.Pid()
 	return err != nil || slices.ContainsFunc(victims, func(v cgroup.Victim) bool { return v.Pid == pid })
 }
 
@@ -367,7 +358,7 @@ func (s *supervisor) remove() error {
 	began := time.Now()
 	err := s.removeState()
 	s.report.Phases.RemoveSeconds = seconds(time.Since(began))
-	return errors.Join(err, s.container.streams.drain())
+	return errors.Join(err, s.container.init.streams.drain())
 }
 
 func (s *supervisor) removeState() error {

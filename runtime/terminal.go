@@ -27,7 +27,7 @@ type terminal struct {
 	console     console.Console // the master, for its size
 }
 
-func newTerminal(opts *CreateOptions) (*terminal, error) {
+func newTerminal(opts *ProcessOptions) (*terminal, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)

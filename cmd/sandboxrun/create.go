@@ -25,17 +25,23 @@ EXAMPLES:
 
 // createFlags are those that run has too.
 func createFlags() []cli.Flag {
-	return join(limitFlags(), []cli.Flag{
+	return join(limitFlags(), processFlags(), []cli.Flag{
 		&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "the bundle's `DIR` (default: the working directory)"},
 		&cli.BoolFlag{Name: "init", Usage: "put a small PID 1 before the program, which forwards signals and reaps zombies"},
 		&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the program a terminal, as process.terminal in the bundle does"},
+		&cli.BoolFlag{Name: "no-pivot", Usage: "do not use pivot_root, for a root filesystem on an initramfs; less safe"},
+		&cli.BoolFlag{Name: "no-new-keyring", Usage: "share the caller's session keyring"},
+	})
+}
+
+// processFlags are those of every command that starts a process.
+func processFlags() []cli.Flag {
+	return []cli.Flag{
 		&cli.StringFlag{Name: "console-socket", Usage: "send the master of the program's terminal to the unix socket `PATH`"},
 		&cli.StringFlag{Name: "pidfd-socket", Usage: "send a pidfd of the first process to the unix socket `PATH`"},
 		&cli.StringFlag{Name: "pid-file", Usage: "write the process ID of the first process to `FILE`"},
 		&cli.IntFlag{Name: "preserve-fds", Usage: "pass `N` more descriptors on, from 3 up"},
-		&cli.BoolFlag{Name: "no-pivot", Usage: "do not use pivot_root, for a root filesystem on an initramfs; less safe"},
-		&cli.BoolFlag{Name: "no-new-keyring", Usage: "share the caller's session keyring"},
-	})
+	}
 }
 
 func (inv *invocation) createAction(c *cli.Context) error {

@@ -77,6 +77,7 @@ func (inv *invocation) app() *cli.App {
 			inv.runCommand(),
 			inv.createCommand(),
 			inv.startCommand(),
+			inv.execCommand(),
 			inv.stateCommand(),
 			inv.killCommand(),
 			inv.deleteCommand(),

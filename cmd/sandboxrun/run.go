@@ -144,14 +144,29 @@ func (inv *invocation) containerOptions(c *cli.Context, t target) (*runtime.Crea
 	if err != nil {
 		return nil, nil, none, err
 	}
-	extra, err := preservedFiles(c.Int("preserve-fds"))
+	process, err := inv.processOptions(c)
 	if err != nil {
 		return nil, nil, none, err
 	}
 	opts := &runtime.CreateOptions{
-		ID:            t.id,
-		Bundle:        bundle.Dir,
-		Spec:          bundle.Spec,
+		ID:             t.id,
+		Bundle:         bundle.Dir,
+		Spec:           bundle.Spec,
+		ProcessOptions: process,
+		Init:           c.Bool("init"),
+		NoPivot:        c.Bool("no-pivot"),
+		NoNewKeyring:   c.Bool("no-new-keyring"),
+	}
+	if c.Bool("tty") {
+		opts.Spec.Process.Terminal = true
+	}
+	return opts, missing, limits, nil
+}
+
+// processOptions are those that run, create and exec share.
+func (inv *invocation) processOptions(c *cli.Context) (runtime.ProcessOptions, error) {
+	extra, err := preservedFiles(c.Int("preserve-fds"))
+	return runtime.ProcessOptions{
 		Stdin:         inv.streams.in,
 		Stdout:        inv.streams.out,
 		Stderr:        inv.streams.err,
@@ -159,14 +174,7 @@ func (inv *invocation) containerOptions(c *cli.Context, t target) (*runtime.Crea
 		PidfdSocket:   c.String("pidfd-socket"),
 		PidFile:       c.String("pid-file"),
 		ExtraFiles:    extra,
-		Init:          c.Bool("init"),
-		NoPivot:       c.Bool("no-pivot"),
-		NoNewKeyring:  c.Bool("no-new-keyring"),
-	}
-	if c.Bool("tty") {
-		opts.Spec.Process.Terminal = true
-	}
-	return opts, missing, limits, nil
+	}, err
 }
 
 // preservedFiles takes over descriptors 3 to 2+n of the caller.

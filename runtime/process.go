@@ -1,0 +1,239 @@
+package runtime
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/sandboxrun/sandboxrun/internal/atomicfile"
+	"github.com/sandboxrun/sandboxrun/internal/cleanup"
+	"github.com/sandboxrun/sandboxrun/nsinit"
+)
+
+// ProcessOptions connect a process with the world outside its container.
+type ProcessOptions struct {
+	// Stdin, Stdout and Stderr are the program's streams where its spec asks
+	// for no terminal. Nil means /dev/null. A detached process gets files as
+	// they are; one that is waited for by Run or Exec gets pipes, so that it
+	// never holds a descriptor of the caller's.
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	// ConsoleSocket is the path of a unix socket to which the master of the
+	// program's terminal is sent (SCM_RIGHTS). A detached process with a
+	// terminal needs it; another must not have it.
+	ConsoleSocket string
+	// PidfdSocket is the path of a unix socket that gets a pidfd of the process.
+	PidfdSocket string
+	// PidFile gets the decimal process ID as the last step of the start.
+	PidFile string
+	// ExtraFiles become descriptors 3, 4, … of the program.
+	ExtraFiles []*os.File
+}
+
+// Process is a process in a container, started by this process of ours. Pid
+// and Signal are safe for concurrent use; Wait is for one caller.
+type Process struct {
+	container  string // its ID, for errors
+	lp         *libcontainer.Process
+	program    string // args[0] of the spec
+	streams    *streams
+	pid1Status *os.File // read end; nil without nsinit's PID 1
+	reaped     bool     // it has ended and was waited for
+}
+
+// Pid returns the process ID as the caller sees it.
+func (p *Process) Pid() (int, error) {
+	pid, err := p.lp.Pid()
+	if err != nil {
+		return 0, fmt.Errorf("read process ID in container %q: %w", p.container, err)
+	}
+	return pid, nil
+}
+
+// Signal sends a signal to the process. The error wraps os.ErrProcessDone if
+// it has ended.
+func (p *Process) Signal(sig syscall.Signal) error {
+	if err := p.lp.Signal(sig); err != nil {
+		return fmt.Errorf("send %s to process in container %q: %w", sig, p.container, err)
+	}
+	return nil
+}
+
+// ExitStatus is how a program ended: by itself with Code, or by Signal.
+type ExitStatus struct {
+	// Code is the program's exit code, or 128+n if signal n ended it.
+	Code int
+	// Signal is 0 if the program exited by itself.
+	Signal syscall.Signal
+}
+
+// Wait waits for the end of the process and then for the end of its output.
+// The error is a *StartError if the kernel refused to execute the program.
+func (p *Process) Wait() (ExitStatus, error) {
+	status, err := p.wait()
+	return status, errors.Join(err, p.streams.drain())
+}
+
+func (p *Process) wait() (ExitStatus, error) {
+	executed, err := p.waitZombie()
+	if err != nil {
+		return ExitStatus{}, fmt.Errorf("wait for process in container %q: %w", p.container, err)
+	}
+	// An ExitError only repeats what the state says.
+	state, err := p.lp.Wait()
+	if state == nil {
+		return ExitStatus{}, fmt.Errorf("wait for process in container %q: %w", p.container, err)
+	}
+	p.reaped = true
+	status := state.Sys().(syscall.WaitStatus)
+	if !executed && status.Exited() {
+		return ExitStatus{}, &StartError{Program: p.program, Reason: errNotExecuted.Error(), ExitCode: exitNotExecutable, Err: errNotExecuted}
+	}
+	if inner, ok := p.readPID1Status(); ok {
+		status = inner
+	}
+	return exitStatus(status), nil
+}
+
+// waitZombie waits until the process has ended and says whether it ever was
+// the user's program. An execve that fails after the last handshake with
+// libcontainer's init, such as for a missing interpreter, shows nowhere else:
+// init prints it on the program's stderr and exits.
+func (p *Process) waitZombie() (executed bool, err error) {
+	pid, err := p.lp.Pid()
+	if err != nil {
+		return false, err
+	}
+	for {
+		err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return false, os.NewSyscallError("waitid", err)
+	}
+	flags, err := processFlags(pid)
+	return flags&forkedWithoutExec == 0, err
+}
+
+// forkedWithoutExec is PF_FORKNOEXEC (include/linux/sched.h): set by fork,
+// cleared by execve.
+const forkedWithoutExec = 0x40
+
+// processFlags reads the ninth field of /proc/PID/stat (proc_pid_stat(5)).
+func processFlags(pid int) (uint64, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// The second field is the program's own choice and may hold anything.
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	const afterName = 9 - 3
+	if len(fields) <= afterName {
+		return 0, fmt.Errorf("read process flags of %d: %d fields", pid, len(fields))
+	}
+	return strconv.ParseUint(string(fields[afterName]), 10, 64)
+}
+
+func exitStatus(status syscall.WaitStatus) ExitStatus {
+	if status.Signaled() {
+		return ExitStatus{Code: 128 + int(status.Signal()), Signal: status.Signal()}
+	}
+	return ExitStatus{Code: status.ExitStatus()}
+}
+
+// readPID1Status reads what nsinit's PID 1 says of the program; nothing if
+// there is no such PID 1 or it was killed itself.
+func (p *Process) readPID1Status() (syscall.WaitStatus, bool) {
+	if p.pid1Status == nil {
+		return 0, false
+	}
+	defer p.closePID1Status()
+	var raw [4]byte
+	if _, err := io.ReadFull(p.pid1Status, raw[:]); err != nil {
+		return 0, false
+	}
+	return syscall.WaitStatus(binary.NativeEndian.Uint32(raw[:])), true
+}
+
+func (p *Process) closePID1Status() {
+	if p.pid1Status != nil {
+		p.pid1Status.Close() //nolint:errcheck // only read from
+		p.pid1Status = nil
+	}
+}
+
+// writePidFile writes the process ID; whoever waits for the file never sees an
+// empty one.
+func (p *Process) writePidFile(path string) error {
+	pid, err := p.Pid()
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.WriteVolatile(path, []byte(strconv.Itoa(pid)), 0o644); err != nil {
+		return fmt.Errorf("cannot write pid file %q: %w", filepath.Clean(path), err)
+	}
+	return nil
+}
+
+// newContainerProcess prepares a process of the container; it starts nothing.
+func (c *Container) newContainerProcess(spec *specs.Process, opts *ProcessOptions) (*Process, error) {
+	lp, err := newProcess(spec)
+	if err != nil {
+		return nil, err
+	}
+	lp.LogLevel = strconv.Itoa(int(logrusLevel(c.runtime.log)))
+	lp.ExtraFiles = slices.Clone(opts.ExtraFiles)
+	return &Process{container: c.id, lp: lp, program: spec.Args[0]}, nil
+}
+
+// start connects p's streams and forks it. The first process of a container
+// then waits at the exec fifo; any other runs. undo gets what takes that back.
+func (c *Container) start(p *Process, terminal bool, opts *ProcessOptions, owner ownership, undo *cleanup.Stack) error {
+	streams, err := c.attach(p.lp, terminal, opts, owner)
+	if err != nil {
+		return err
+	}
+	p.streams = streams
+	undo.Push(streams.abort)
+	if err := c.fork(p); err != nil {
+		return explainStart(p.program, err)
+	}
+	undo.Push(p.killAndReap)
+	return streams.started()
+}
+
+// fork starts the process. It inherits the timer slack of the thread that
+// forks it, which may be one that Go's own monitor made.
+func (c *Container) fork(p *Process) error {
+	goruntime.LockOSThread()
+	defer goruntime.UnlockOSThread()
+	if err := nsinit.RestoreTimerSlack(); err != nil {
+		return err
+	}
+	return c.lc.Start(p.lp)
+}
+
+func (p *Process) killAndReap() error {
+	err := p.lp.Signal(sigKill)
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	p.lp.Wait() //nolint:errcheck // reaps; nobody wants the status
+	p.reaped = true
+	return err
+}
