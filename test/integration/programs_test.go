@@ -99,7 +99,8 @@ func manyRuns(args []string, out io.Writer) error {
 	var g growth
 	for i := range times {
 		report, err := r.Run(context.Background(), runtime.RunOptions{CreateOptions: runtime.CreateOptions{
-			ID: args[2] + "-" + strconv.Itoa(i), Bundle: bundle.Dir, Spec: bundle.Spec, Stdout: io.Discard, Stderr: os.Stderr,
+			ID: args[2] + "-" + strconv.Itoa(i), Bundle: bundle.Dir, Spec: bundle.Spec,
+			ProcessOptions: runtime.ProcessOptions{Stdout: io.Discard, Stderr: os.Stderr},
 		}})
 		g.Runs++
 		if err != nil || report.Reason != runtime.ReasonExited || report.ExitCode != 0 {
