@@ -63,12 +63,32 @@ func (g *Group) killOnce(pids []int) error {
 			return err
 		}
 	}
-	return g.signalAll(pids)
+	return g.signalAll(pids, unix.SIGKILL)
 }
 
-// signalAll sends SIGKILL to those of pids that are in the group. A number may belong to another process
+// Signal sends sig once to every process that is in the group and the groups below it now; a process
+// that is forked meanwhile may miss it. It refuses to signal the caller and to act on the root of a
+// hierarchy. A frozen process gets the signal when it is thawed.
+func (g *Group) Signal(sig unix.Signal) error {
+	if err := g.refuseRoot(); err != nil {
+		return err
+	}
+	pids, err := g.Processes()
+	if err != nil {
+		return err
+	}
+	if slices.Contains(pids, os.Getpid()) {
+		return fmt.Errorf("cannot signal cgroup %s: this process is in it; move it out first", g.dirs()[0])
+	}
+	if err := g.signalAll(pids, sig); err != nil {
+		return fmt.Errorf("signal cgroup %s: %w", g.dirs()[0], err)
+	}
+	return nil
+}
+
+// signalAll sends sig to those of pids that are in the group. A number may belong to another process
 // by now, so each is pinned by a pidfd first and signalled only if the group still lists it after that.
-func (g *Group) signalAll(pids []int) error {
+func (g *Group) signalAll(pids []int, sig unix.Signal) error {
 	pinned := make(map[int]int, len(pids))
 	defer func() {
 		for _, fd := range pinned {
@@ -81,6 +101,9 @@ func (g *Group) signalAll(pids []int) error {
 		}
 		fd, err := unix.PidfdOpen(pid, 0)
 		if errors.Is(err, unix.EMFILE) && len(pinned) > 0 {
+			if sig != unix.SIGKILL {
+				return os.NewSyscallError("pidfd_open", err)
+			}
 			break // the rest follows in the next round
 		}
 		if errors.Is(err, unix.ESRCH) {
@@ -99,7 +122,7 @@ func (g *Group) signalAll(pids []int) error {
 		if _, found := slices.BinarySearch(still, pid); !found {
 			continue
 		}
-		err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		err := unix.PidfdSendSignal(fd, sig, nil, 0)
 		if err != nil && !errors.Is(err, unix.ESRCH) {
 			return os.NewSyscallError("pidfd_send_signal", err)
 		}

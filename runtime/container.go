@@ -59,9 +59,9 @@ type State struct {
 
 // State reads the container's present state.
 func (c *Container) State() (State, error) {
-	status, err := c.lc.Status()
+	status, err := c.status()
 	if err != nil {
-		return State{}, fmt.Errorf("read status of container %q: %w", c.id, err)
+		return State{}, err
 	}
 	state, err := c.lc.State()
 	if err != nil {
@@ -104,9 +104,9 @@ func ownerOf(path string) (string, error) {
 // Start lets the program of a created container run. The error wraps
 // ErrWrongState if the container is not in that state.
 func (c *Container) Start() error {
-	status, err := c.lc.Status()
+	status, err := c.status()
 	if err != nil {
-		return fmt.Errorf("read status of container %q: %w", c.id, err)
+		return err
 	}
 	switch status {
 	case libcontainer.Created:
@@ -183,11 +183,8 @@ func (c *Container) killAndWait(ctx context.Context) error {
 		return fmt.Errorf("kill container %q: %w", c.id, err)
 	}
 	return poll(ctx, func() (bool, error) {
-		status, err := c.lc.Status()
-		if err != nil {
-			return false, fmt.Errorf("read status of container %q: %w", c.id, err)
-		}
-		return status == libcontainer.Stopped, nil
+		status, err := c.status()
+		return status == libcontainer.Stopped, err
 	})
 }
 

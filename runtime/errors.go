@@ -19,6 +19,10 @@ var (
 	ErrInvalidID = libcontainer.ErrInvalidID
 	// ErrNotRunning: there is no process to signal.
 	ErrNotRunning = libcontainer.ErrNotRunning
+	// ErrPaused: the container is paused already.
+	ErrPaused = libcontainer.ErrPaused
+	// ErrNotPaused: there is nothing to resume.
+	ErrNotPaused = libcontainer.ErrNotPaused
 	// ErrWrongState: the container's state does not allow the operation.
 	ErrWrongState = errors.New("wrong container state")
 	// ErrNewerState: the state on disk was written by a newer sandboxrun.

@@ -68,9 +68,9 @@ func (c *Container) mayExec(opts *ExecOptions) error {
 	if opts.Process == nil || len(opts.Process.Args) == 0 {
 		return errors.New("cannot exec: no program is named")
 	}
-	status, err := c.lc.Status()
+	status, err := c.status()
 	if err != nil {
-		return fmt.Errorf("read status of container %q: %w", c.id, err)
+		return err
 	}
 	switch {
 	case status == libcontainer.Stopped:

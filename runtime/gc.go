@@ -156,6 +156,6 @@ func (r *Runtime) isStopped(id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	status, err := c.lc.Status()
+	status, err := c.status()
 	return status == libcontainer.Stopped, err
 }

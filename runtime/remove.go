@@ -50,9 +50,9 @@ func (c *Container) mayDelete(force bool) error {
 	if force {
 		return nil
 	}
-	status, err := c.lc.Status()
+	status, err := c.status()
 	if err != nil {
-		return fmt.Errorf("read status of container %q: %w", c.id, err)
+		return err
 	}
 	if status != libcontainer.Stopped && status != libcontainer.Created {
 		return fmt.Errorf("%w: cannot delete container %s that is not stopped: %s", ErrWrongState, c.id, status)
@@ -92,7 +92,7 @@ func (r *Runtime) removeLocked(ctx context.Context, id string) error {
 	// Where libcontainer's state was never written, or tells less than the
 	// record: the rest by the record.
 	if rec != nil {
-		if err := removeCgroups(ctx, rec.Cgroups); err != nil {
+		if err := errors.Join(removeCgroups(ctx, rec.Cgroups), rec.HostRoot.remove()); err != nil {
 			return fmt.Errorf("container %q: %w", id, err)
 		}
 	}
