@@ -10,7 +10,7 @@ import (
 	"github.com/sandboxrun/sandboxrun/cgroup"
 )
 
-// limitFlags are those of run and create. They win over --limit-file, and that
+// limitFlags are those of run, create and update. They win over --limit-file, and that
 // over the bundle.
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
