@@ -62,11 +62,11 @@ func (c *Container) openGroup() (*cgroup.Group, error) {
 }
 
 // Processes returns the process IDs of the container's processes as the caller
-// sees them.
+// sees them; an empty list if there is none.
 func (c *Container) Processes() ([]int, error) {
 	pids, err := c.lc.Processes()
 	if err != nil {
 		return nil, fmt.Errorf("list processes of container %q: %w", c.id, err)
 	}
-	return pids, nil
+	return append([]int{}, pids...), nil
 }

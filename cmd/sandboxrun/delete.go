@@ -20,18 +20,22 @@ func (inv *invocation) deleteCommand() *cli.Command {
 
 EXAMPLES:
    sandboxrun delete web
-   sandboxrun delete -f web`,
+   sandboxrun delete -f web
+   sandboxrun delete --regex '^web-'`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "kill the container first; no error if there is none"},
+			regexFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			id, err := oneID(c)
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeoutCause(c.Context, deleteTimeout, errors.New("the container did not end in time"))
-			defer cancel()
-			return inv.runtime.Delete(ctx, id, c.Bool("force"))
+			return inv.eachMatching(c, id, func(id string) error {
+				ctx, cancel := context.WithTimeoutCause(c.Context, deleteTimeout, errors.New("the container did not end in time"))
+				defer cancel()
+				return inv.runtime.Delete(ctx, id, c.Bool("force"))
+			})
 		},
 	}
 }

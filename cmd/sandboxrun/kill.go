@@ -21,33 +21,48 @@ func (inv *invocation) killCommand() *cli.Command {
 
 EXAMPLES:
    sandboxrun kill web
-   sandboxrun kill web KILL`,
+   sandboxrun kill web KILL
+   sandboxrun kill --all web KILL
+   sandboxrun kill --regex '^web-' TERM`,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "no error if the container is not running (obsolete)", Hidden: true},
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "signal all processes of the container; no error if it is not running"},
+			regexFlag(),
 		},
-		Action: func(c *cli.Context) error {
-			if c.NArg() < 1 || c.NArg() > 2 {
-				return usagef("kill takes a container ID and perhaps a signal; see sandboxrun kill --help")
-			}
-			name := c.Args().Get(1)
-			if name == "" {
-				name = "SIGTERM"
-			}
-			sig, err := parseSignal(name)
-			if err != nil {
-				return err
-			}
-			container, err := inv.runtime.Load(c.Args().First())
-			if err != nil {
-				return err
-			}
-			err = container.Kill(sig)
-			if errors.Is(err, runtime.ErrNotRunning) && c.Bool("all") {
-				return nil
-			}
-			return err
-		},
+		Action: inv.killAction,
 	}
+}
+
+func (inv *invocation) killAction(c *cli.Context) error {
+	if c.NArg() < 1 || c.NArg() > 2 {
+		return usagef("kill takes a container ID and perhaps a signal; see sandboxrun kill --help")
+	}
+	name := c.Args().Get(1)
+	if name == "" {
+		name = "SIGTERM"
+	}
+	sig, err := parseSignal(name)
+	if err != nil {
+		return err
+	}
+	return inv.eachMatching(c, c.Args().First(), func(id string) error {
+		err := inv.kill(c, id, sig)
+		// Nobody named it when a regular expression found it.
+		if errors.Is(err, runtime.ErrNotRunning) && (c.Bool("all") || c.Bool("regex")) {
+			return nil
+		}
+		return err
+	})
+}
+
+func (inv *invocation) kill(c *cli.Context, id string, sig syscall.Signal) error {
+	container, err := inv.runtime.Load(id)
+	if err != nil {
+		return err
+	}
+	if c.Bool("all") {
+		return container.KillAll(c.Context, sig)
+	}
+	return container.Kill(sig)
 }
 
 // parseSignal reads a signal's number or its name in any case, with or without
