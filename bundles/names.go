@@ -43,7 +43,9 @@ var (
 		"rshared", "rslave", "rstrictatime", "rsuid", "rsymfollow", "runbindable", "rw", "shared", "silent",
 		"slave", "strictatime", "suid", "symfollow", "sync", "tmpcopyup", "unbindable",
 	}
-	deviceTypes = []string{"b", "c", "p", "u"}
+	// Those of tmpfs(5) that have a value.
+	tmpfsOptions = []string{"gid", "huge", "mode", "mpol", "nr_blocks", "nr_inodes", "size", "uid"}
+	deviceTypes  = []string{"b", "c", "p", "u"}
 	// System V and POSIX message queues and shared memory, ipc_namespaces(7).
 	ipcSysctls = []string{
 		"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",

@@ -114,9 +114,10 @@ func TestValidate(t *testing.T) {
 			[]string{`mounts[0].type: is missing or empty; name a file system such as "tmpfs", or add the option "bind"`}},
 		{"mount type bind", `{"mounts": [{"destination": "/a", "type": "bind", "source": "/s"}]}`,
 			[]string{`mounts[0].options: must have "bind" or "rbind": the type alone doesn't make a bind mount`}},
-		{"bind mount", `{"mounts": [{"destination": "/a", "options": ["rbind", "rslave", "rro", "size=1k"]}]}`, []string{
+		{"bind mount", `{"mounts": [{"destination": "/a", "options": ["rbind", "rslave", "rro", "lowerdir=/l", "size=1k", "mode=755", "size"]}]}`, []string{
 			"mounts[0].source: is missing or empty; set it to the path to bind",
-			`mounts[0].options[3]: "size=1k" is no option of a bind mount`,
+			`mounts[0].options[3]: "lowerdir=/l" is no option of a bind mount`,
+			`mounts[0].options[6]: "size" is no option of a bind mount`,
 		}},
 		{"mount null bytes", `{"mounts": [{"destination": "/\u0000", "type": "t\u0000", "source": "\u0000", "options": ["\u0000"]}]}`, []string{
 			`mounts[0].destination: must not contain a null byte: "/\x00"`,
@@ -130,7 +131,7 @@ func TestValidate(t *testing.T) {
 			"mounts[1]: must have uidMappings and gidMappings: there is no user namespace to take them from",
 		}},
 
-		{"no linux", `{"linux": null, "hostname": ""}`, []string{`linux.namespaces: must list the type "mount": the mounts would be made on the host`}},
+		{"no linux", `{"linux": null, "hostname": ""}`, []string{"linux: is missing; without it the program would share all namespaces of the host"}},
 		{"namespaces", `{"linux": {"namespaces": [{"type": "mount"}, {"type": "uts"}, {"type": "uts"}, {"type": "net"}, {"type": "pid", "path": "x"}]}}`, []string{
 			`linux.namespaces[2].type: "uts" is listed twice`,
 			`linux.namespaces[3].type: must be one of cgroup, ipc, mount, network, pid, time, user, uts, not "net"`,
@@ -329,7 +330,7 @@ func TestValidateNothing(t *testing.T) {
 		`config.json: ociVersion: is missing; set it to "1.3.0"`,
 		"config.json: root: is missing; set root.path to the directory of the root filesystem",
 		"config.json: process: is missing; set process.args and process.cwd",
-		`config.json: linux.namespaces: must list the type "mount": the mounts would be made on the host`,
+		"config.json: linux: is missing; without it the program would share all namespaces of the host",
 	}, "\n")
 	if got := errorText(Validate(&specs.Spec{})); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)

@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/selinux/go-selinux"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,6 +37,9 @@ func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) 
 		return nil, fmt.Errorf("read spec of %q: %w", opts.Bundle, err)
 	}
 	setBundleLabel(config, opts.Bundle)
+	adaptHooks(config.Hooks)
+	r.adaptDevices(config.Devices)
+	r.adaptMounts(config)
 	return config, nil
 }
 
@@ -54,6 +59,31 @@ func withAbsolutePaths(spec *specs.Spec, bundle string) *specs.Spec {
 		}
 	}
 	return &resolved
+}
+
+// adaptDevices: a fifo has no device number, and libcontainer would miss the
+// one of the spec at what it made.
+func (*Runtime) adaptDevices(list []*devices.Device) {
+	for _, device := range list {
+		if device.Type == devices.FifoDevice {
+			device.Major, device.Minor = 0, 0
+		}
+	}
+}
+
+// adaptMounts drops, with a warning, what the kernel ignores or does not have,
+// and libcontainer would fail at.
+func (r *Runtime) adaptMounts(config *configs.Config) {
+	for _, mount := range config.Mounts {
+		if mount.IsBind() && mount.Data != "" {
+			r.log.Warn("a bind mount cannot have options of a file system; ignoring them", "destination", mount.Destination, "options", mount.Data)
+			mount.Data = ""
+		}
+	}
+	if config.MountLabel != "" && !selinux.GetEnabled() {
+		r.log.Warn("SELinux is not enabled on this host; ignoring linux.mountLabel", "label", config.MountLabel)
+		config.MountLabel = ""
+	}
 }
 
 func absolute(base, path string) string {

@@ -102,7 +102,8 @@ func ownerOf(path string) (string, error) {
 }
 
 // Start lets the program of a created container run. The error wraps
-// ErrWrongState if the container is not in that state.
+// ErrWrongState if the container is not in that state. If a poststart hook
+// fails, the container is removed.
 func (c *Container) Start() error {
 	status, err := c.status()
 	if err != nil {
@@ -119,6 +120,11 @@ func (c *Container) Start() error {
 	}
 	if err := c.lc.Exec(); err != nil {
 		return fmt.Errorf("start container %q: %w", c.id, err)
+	}
+	if err := c.runPoststart(); err != nil {
+		ctx, cancel := removalContext()
+		defer cancel()
+		return errors.Join(fmt.Errorf("start container %q: %w", c.id, err), c.runtime.Delete(ctx, c.id, true))
 	}
 	return nil
 }
@@ -169,10 +175,7 @@ func (c *Container) destroy(ctx context.Context) error {
 			c.init.lp.Wait() //nolint:errcheck // reaps; nobody wants the status
 		}
 	}
-	if err := c.lc.Destroy(); err != nil {
-		return fmt.Errorf("remove container %q: %w", c.id, err)
-	}
-	return nil
+	return c.destroyState()
 }
 
 // killAndWait ends the first process and with it, by the kernel, its PID

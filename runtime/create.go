@@ -106,6 +106,10 @@ func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.St
 	if err != nil {
 		return nil, err
 	}
+	root, err := adaptHostRoot(config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot create container %q: %w", opts.ID, err)
+	}
 	if owner == supervised {
 		config.ParentDeathSignal = int(sigKill)
 	}
@@ -129,9 +133,16 @@ func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.St
 	if err != nil {
 		return nil, fmt.Errorf("read state of container %q: %w", opts.ID, err)
 	}
-	rec := record{Detached: owner == detached, Bundle: opts.Bundle, Cgroups: state.CgroupPaths}
+	rec := record{Detached: owner == detached, Bundle: opts.Bundle, Cgroups: state.CgroupPaths, Hooks: hooksOf(opts.Spec), HostRoot: root}
 	if err := r.writeRecord(opts.ID, rec); err != nil {
 		return nil, fmt.Errorf("cannot record the owner of container %q: %w", opts.ID, err)
+	}
+	undo.Push(root.remove)
+	if err := root.prepare(); err != nil {
+		return nil, fmt.Errorf("prepare root filesystem of container %q: %w", opts.ID, err)
+	}
+	if root != nil {
+		r.log.Warn("the spec has no mount namespace: the container's mounts are the host's until it is deleted", "rootfs", root.Path)
 	}
 	return &Container{runtime: r, id: opts.ID, lc: lc, lock: lock, cgroups: rec.Cgroups}, nil
 }
@@ -185,7 +196,7 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 	c.init = process
 	// Also where the start fails: libcontainer leaves its state directory then,
 	// and cgroups where their removal was late.
-	undo.Push(c.destroyAfterFailure)
+	undo.Push(c.destroyState)
 
 	began := time.Now()
 	if err := c.start(process, opts.Spec.Process.Terminal, &opts.ProcessOptions, owner, undo); err != nil {
@@ -216,14 +227,6 @@ func (c *Container) addPID1(process *Process, opts *CreateOptions) (func(), erro
 	lp.Args = nsinit.PID1Args(exeFD, exeFD+1, lp.Args)
 	process.pid1Status = statusReader
 	return func() { exe.Close(); statusWriter.Close() }, nil
-}
-
-// destroyAfterFailure removes the container, however far its start had come.
-func (c *Container) destroyAfterFailure() error {
-	if err := c.lc.Destroy(); err != nil {
-		return fmt.Errorf("remove container %q: %w", c.id, err)
-	}
-	return nil
 }
 
 // logrusLevel is the level at which the container's init is to log.

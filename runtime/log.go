@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 )
@@ -23,6 +24,10 @@ func (logBridge) Levels() []logrus.Level { return logrus.AllLevels }
 
 // Fire implements logrus.Hook.
 func (b logBridge) Fire(e *logrus.Entry) error {
+	// Our own, which are not for other processes; see adaptHooks.
+	if strings.HasPrefix(e.Message, "cannot serialize hook of type configs.FuncHook") {
+		return nil
+	}
 	attrs := make([]slog.Attr, 0, len(e.Data))
 	for key, value := range e.Data {
 		attrs = append(attrs, slog.Any(key, value))

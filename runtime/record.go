@@ -39,6 +39,9 @@ type record struct {
 	// on v1 and under the empty key on v2, so that they can be removed when
 	// libcontainer's own state was never written.
 	Cgroups map[string]string `json:"cgroups"`
+	Hooks   hooks             `json:"hooks,omitzero"`
+	// HostRoot is nil for a container with a mount namespace of its own.
+	HostRoot *hostRoot `json:"hostRoot,omitempty"`
 }
 
 func (r *Runtime) writeRecord(id string, rec record) error {

@@ -92,7 +92,7 @@ func (r *Runtime) removeLocked(ctx context.Context, id string) error {
 	// Where libcontainer's state was never written, or tells less than the
 	// record: the rest by the record.
 	if rec != nil {
-		if err := removeCgroups(ctx, rec.Cgroups); err != nil {
+		if err := errors.Join(removeCgroups(ctx, rec.Cgroups), rec.HostRoot.remove()); err != nil {
 			return fmt.Errorf("container %q: %w", id, err)
 		}
 	}

@@ -142,6 +142,12 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 	if err := s.container.lc.Exec(); err != nil {
 		return ExitStatus{}, fmt.Errorf("container %q: %w", s.container.id, s.explainExec(err))
 	}
+	if err := s.container.runPoststart(); err != nil {
+		// Also where the stopped container is kept.
+		ctx, cancel := removalContext()
+		defer cancel()
+		return ExitStatus{}, errors.Join(fmt.Errorf("container %q: %w", s.container.id, err), s.container.killAndWait(ctx))
+	}
 	s.report.StartedAt = &s.runningAt
 	s.report.Phases.StartSeconds = seconds(time.Since(s.runningAt))
 	// The channel has room, so that the goroutine ends also if watch does first.
@@ -364,8 +370,12 @@ func (s *supervisor) remove() error {
 func (s *supervisor) removeState() error {
 	c := s.container
 	if s.opts.Keep {
-		rec := record{Detached: true, Bundle: s.opts.Bundle, Cgroups: c.cgroups}
-		return errors.Join(s.runtime.writeRecord(c.id, rec), c.releaseLock())
+		rec, err := s.runtime.readRecord(c.id)
+		if err != nil || rec == nil {
+			return errors.Join(fmt.Errorf("cannot keep container %q: its owner record is gone", c.id), err, c.releaseLock())
+		}
+		rec.Detached = true
+		return errors.Join(s.runtime.writeRecord(c.id, *rec), c.releaseLock())
 	}
 	return errors.Join(c.killAndDestroy(), c.removeLock())
 }

@@ -8,12 +8,12 @@ func (inv *invocation) createCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "create",
 		Usage:     "create a container whose program waits for start",
-		ArgsUsage: "[BUNDLE] [ID]",
+		ArgsUsage: "[BUNDLE] ID",
 		Description: `Makes the container of a bundle up to the point where its program only waits
 for sandboxrun start. It stays until sandboxrun delete.
 
 BUNDLE is a directory with a config.json; without it, the bundle is --bundle or
-the working directory. An omitted ID is generated and printed.
+the working directory.
 
 EXAMPLES:
    sandboxrun create -b ./hello web
@@ -49,6 +49,9 @@ func (inv *invocation) createAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if t.generated {
+		return usagef("create needs a container ID, by which start and delete find the container; see sandboxrun create --help")
+	}
 	opts, _, limits, err := inv.containerOptions(c, t)
 	if err != nil {
 		return err
@@ -59,6 +62,5 @@ func (inv *invocation) createAction(c *cli.Context) error {
 	if _, err := inv.runtime.Create(*opts); err != nil {
 		return err
 	}
-	inv.printGenerated(t)
 	return nil
 }

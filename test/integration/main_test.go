@@ -148,6 +148,7 @@ func TestSignals(t *testing.T)   { runScripts(t, "signals", together) }
 func TestReport(t *testing.T)    { runScripts(t, "report", together) }
 func TestBadInput(t *testing.T)  { runScripts(t, "badinput", together) }
 func TestCollect(t *testing.T)   { runScripts(t, "collect", together) }
+func TestSpec(t *testing.T)      { runScripts(t, "spec", together) }
 
 // TestLimits measures rates, which other work would spoil.
 func TestLimits(t *testing.T) { runScripts(t, "limits", alone) }
