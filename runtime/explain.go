@@ -36,6 +36,7 @@ const adviceMemory = "the memory limit is below what starting needs; raise it"
 var explanations = []struct{ text, advice string }{
 	{"unable to set memory limit to", adviceMemory},
 	{"container init was OOM-killed", adviceMemory},
+	{"current working directory is safe: getwd: ", "the seccomp profile forbids getcwd, which libcontainer calls under a profile that it has to load early; allow getcwd or set process.noNewPrivileges"},
 	{"rootless container requires user namespaces", "an ordinary user can only run a bundle with a user namespace; make one by sandboxrun spec --rootless, or be root"},
 	{"unable to store init state", "the filesystem of the state root cannot be written; free some space or give another --root"},
 }
