@@ -35,7 +35,7 @@ func cmdCPUShare(_ *testscript.TestScript, s *sandbox, args []string) error {
 		return err
 	}
 	began := time.Now()
-	time.Sleep(span)
+	<-time.After(span)
 	after, err := group.CPUUsage()
 	if err != nil {
 		return err
