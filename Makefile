@@ -126,6 +126,10 @@ lint: need-build need-lint $(GOLANGCI) ## check form, imports, likely mistakes, 
 	$(WITH_GO) go mod tidy -diff
 	shellcheck --external-sources $$(git ls-files '*.sh' .ci)
 
+.PHONY: ci
+ci: ## do what CI does: lint, build, run the sample, test
+	.ci/run
+
 .PHONY: fmt
 fmt: need-build $(GOLANGCI) ## format the Go code
 	$(WITH_GO) $(GOLANGCI) fmt ./...
