@@ -320,15 +320,16 @@ func (s *supervisor) victims() []cgroup.Victim {
 }
 
 // mainProcessOOM reports whether the OOM killer took the main process. With
-// nsinit's PID 1 in between, or without the kernel's log, any kill in the
-// group counts: the main process died by SIGKILL and nobody of ours sent it.
+// nsinit's PID 1 in between, in a PID namespace that is not the host's, or
+// without the kernel's log, any kill in the group counts: the main process died
+// by SIGKILL and nobody of ours sent it.
 func (s *supervisor) mainProcessOOM() bool {
 	kills := s.report.OOM.Kills
 	if kills == nil || *kills == 0 {
 		return false
 	}
 	victims := s.report.OOM.Victims
-	if s.opts.Init || len(victims) < int(*kills) {
+	if s.opts.Init || len(victims) < int(*kills) || !s.oomLog.SamePIDs() {
 		return true
 	}
 	pid, err := s.container.process.Pid()
