@@ -242,7 +242,8 @@ func (c *Container) readPID1Status() (syscall.WaitStatus, bool) {
 	if _, err := io.ReadFull(c.pid1Status, raw[:]); err != nil {
 		return 0, false
 	}
-	return syscall.WaitStatus(binary.NativeEndian.Uint32(raw[:])), true
+	status := syscall.WaitStatus(binary.NativeEndian.Uint32(raw[:]))
+	return status, status.Exited() || status.Signaled()
 }
 
 // writePidFile writes the ID of the first process; whoever waits for the file
