@@ -311,7 +311,7 @@ func (s *supervisor) victims() []cgroup.Victim {
 	if s.oomLog == nil {
 		return nil
 	}
-	victims, err := s.oomLog.Victims(s.group, nil)
+	victims, err := s.oomLog.Victims(s.group, s.isMainProcess)
 	if err != nil {
 		s.log.Debug("cannot read the kernel log", "error", err)
 		return nil
@@ -332,8 +332,13 @@ func (s *supervisor) mainProcessOOM() bool {
 	if s.opts.Init || len(victims) < int(*kills) || !s.oomLog.SamePIDs() {
 		return true
 	}
-	pid, err := s.container.process.Pid()
-	return err != nil || slices.ContainsFunc(victims, func(v cgroup.Victim) bool { return v.Pid == pid })
+	return slices.ContainsFunc(victims, func(v cgroup.Victim) bool { return s.isMainProcess(v.Pid) })
+}
+
+// isMainProcess takes a process ID from the kernel's log.
+func (s *supervisor) isMainProcess(pid int) bool {
+	ours, err := s.container.process.Pid()
+	return err == nil && pid == ours && s.oomLog.SamePIDs()
 }
 
 func (s *supervisor) openOOMLog() {
