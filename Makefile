@@ -94,7 +94,8 @@ integration: build samples bin/report ## run the testscript suites natively, as 
 vm: build samples bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
 	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/bundles bin/vm-host/
 	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ $(VM_PACKAGES)
-	@bin/report run vm -- $(AS_ROOT) bin/vm test --json --timeout $(VM_TIMEOUT) --each $(TEST_TIMEOUT) --dir bin/vm-host --out bin/vm-out \
+	@export $(WITH_GO); \
+	bin/report run vm -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout $(VM_TIMEOUT) --each $(TEST_TIMEOUT) --dir bin/vm-host --out bin/vm-out \
 		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles bin/vm-tests/*.test
 
 .PHONY: vm-shell
@@ -125,6 +126,10 @@ lint: need-build need-lint $(GOLANGCI) ## check form, imports, likely mistakes, 
 	$(WITH_GO) $(GOLANGCI) run ./...
 	$(WITH_GO) go mod tidy -diff
 	shellcheck --external-sources $$(git ls-files '*.sh' .ci)
+
+.PHONY: ci
+ci: ## do what CI does: lint, build, run the sample, test
+	.ci/run
 
 .PHONY: fmt
 fmt: need-build $(GOLANGCI) ## format the Go code

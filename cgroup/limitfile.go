@@ -2,13 +2,13 @@ package cgroup
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // maxLimitFile bounds a limit file in bytes.
@@ -38,9 +38,9 @@ func LoadLimits(path string) (Limits, error) {
 	return limits, nil
 }
 
-// ParseLimits reads the content of a limit file: one flat mapping, in JSON when it begins with "{",
-// else in YAML, of the keys memory, memory_swap, cpus, cpuset, pids, wall_time and cpu_time, whose
-// values are written as on the command line, and io_max, a list of such values.
+// ParseLimits reads the content of a limit file: one flat mapping, in YAML or JSON, of the keys memory,
+// memory_swap, cpus, cpuset, pids, wall_time and cpu_time, whose values are written as on the command
+// line, and io_max, a list of such values.
 //
 //	memory: 64M
 //	cpus: 0.5
@@ -48,24 +48,20 @@ func LoadLimits(path string) (Limits, error) {
 //	  - /dev/sda:rbps=10M
 //	wall_time: 30s
 //
-// An unknown or repeated key and a bad value are errors that name the line. Of YAML only what a flat
-// file needs is understood; anchors, tags, block scalars, escapes, several documents and the like are
-// refused, never misread (a full YAML library would cost every start of a container 0.5 ms).
+// An unknown or repeated key and a bad value are errors that name the line.
 func ParseLimits(data []byte) (Limits, error) {
 	if len(data) > maxLimitFile {
 		return Limits{}, invalidf("it is larger than %d bytes", maxLimitFile)
 	}
-	if !utf8.Valid(data) {
-		return Limits{}, invalidf("it is no UTF-8 text")
-	}
-	read := readFlatYAML
-	if trimmed := bytes.TrimLeft(data, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '{' {
-		read = readFlatJSON
-	}
-	var limits Limits
-	err := read(data, limits.set)
+	entries, err := readEntries(data)
 	if err != nil {
 		return Limits{}, err
+	}
+	var limits Limits
+	for _, e := range entries {
+		if err := limits.set(e); err != nil {
+			return Limits{}, err
+		}
 	}
 	return limits, nil
 }
@@ -143,74 +139,71 @@ func parsed[T any](parse func(string) (T, error), value string) (*T, error) {
 	return &v, nil
 }
 
-// readFlatJSON reads one JSON object of strings, numbers and lists of strings, calling set for each key.
-func readFlatJSON(data []byte, set func(entry) error) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	line := func() int { return 1 + bytes.Count(data[:dec.InputOffset()], []byte("\n")) }
-	token := func() (json.Token, error) {
-		t, err := dec.Token()
-		if err == nil {
-			return t, nil
-		}
-		at := line()
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			at = 1 + bytes.Count(data[:min(int(syntax.Offset), len(data))], []byte("\n"))
-		}
-		return nil, atLine(at, "no JSON: %s", err)
+// readEntries reads the keys and values of one YAML document, which JSON is too. It resolves no aliases,
+// so that a small file cannot become a large one.
+func readEntries(data []byte) ([]entry, error) {
+	documents := yaml.NewDecoder(bytes.NewReader(data))
+	var document, more yaml.Node
+	err := documents.Decode(&document)
+	if errors.Is(err, io.EOF) {
+		return nil, nil
 	}
-	if _, err := token(); err != nil { // "{", which the caller has seen
-		return err
+	if err != nil {
+		return nil, notYAML(err)
 	}
-	seen := map[string]bool{}
-	for dec.More() {
-		t, err := token()
+	switch err := documents.Decode(&more); {
+	case err == nil:
+		return nil, atLine(more.Line, "a second document; a limit file has one")
+	case !errors.Is(err, io.EOF):
+		return nil, notYAML(err)
+	}
+	top := document.Content[0]
+	if isNull(top) {
+		return nil, nil
+	}
+	if top.Kind != yaml.MappingNode {
+		return nil, atLine(top.Line, "no `key: value`; known keys: %s", limitKeys)
+	}
+	var entries []entry
+	lines := map[string]int{}
+	for i := 0; i < len(top.Content); i += 2 {
+		e, err := readEntry(top.Content[i], top.Content[i+1])
 		if err != nil {
-			return err
+			return nil, err
 		}
-		e := entry{line: line(), key: t.(string)} // the decoder allows nothing but strings as keys
-		if seen[e.key] {
-			return e.errorf("%q is given twice", e.key)
+		if first, twice := lines[e.key]; twice {
+			return nil, e.errorf("%q is given twice, first in line %d", e.key, first)
 		}
-		seen[e.key] = true
-		if t, err = token(); err != nil {
-			return err
-		}
-		if t == json.Delim('[') {
-			e.isList = true
-			for dec.More() {
-				if t, err = token(); err != nil {
-					return err
-				}
-				value, ok := t.(string)
-				if !ok {
-					return e.errorf("the items of %q have to be strings", e.key)
-				}
-				e.values = append(e.values, value)
-			}
-			if _, err = token(); err != nil {
-				return err
-			}
-		} else {
-			switch value := t.(type) {
-			case string:
-				e.values = []string{value}
-			case json.Number:
-				e.values = []string{value.String()}
-			default:
-				return e.errorf("%q has to be a string or a number", e.key)
-			}
-		}
-		if err := set(e); err != nil {
-			return err
-		}
+		lines[e.key] = e.line
+		entries = append(entries, e)
 	}
-	if _, err := token(); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return atLine(line(), "text after the end of the JSON object")
-	}
-	return nil
+	return entries, nil
 }
+
+// notYAML makes one line of the library's error, which names the line of the file.
+func notYAML(err error) error {
+	return invalidf("no YAML: %s", strings.Join(strings.Fields(err.Error()), " "))
+}
+
+func readEntry(key, value *yaml.Node) (entry, error) {
+	e := entry{line: key.Line, key: key.Value}
+	if key.Kind != yaml.ScalarNode {
+		return e, e.errorf("a key that is no text; known keys: %s", limitKeys)
+	}
+	items := []*yaml.Node{value}
+	if value.Kind == yaml.SequenceNode {
+		e.isList, items = true, value.Content
+	}
+	for _, item := range items {
+		if isNull(item) {
+			return e, e.errorf("%q has no value", e.key)
+		}
+		if item.Kind != yaml.ScalarNode {
+			return e, e.errorf("%q has to be a text, a number, or a list of these", e.key)
+		}
+		e.values = append(e.values, item.Value)
+	}
+	return e, nil
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"go.yaml.in/yaml/v4"
 )
 
 var fullLimits = Limits{
@@ -52,56 +50,44 @@ func TestParseLimitsEmpty(t *testing.T) {
 func TestParseLimitsErrors(t *testing.T) {
 	for content, want := range map[string]string{
 		"memory: 64M\nmemroy: 1":                `line 2: no key "memroy"; known keys: memory, memory_swap`,
-		"memory: 64M\n\n# x\nmemory: 1M":        `line 4: "memory" is given twice`,
+		"memory: 64M\n\n# x\nmemory: 1M":        `line 4: "memory" is given twice, first in line 1`,
 		"cpus: many":                            `line 1: cpus: cannot read "many" as a number of CPUs`,
 		"io_max: 8:0:rbps=1":                    "line 1: io_max takes a list",
 		"memory: [1, 2]":                        "line 1: memory takes one value, not a list",
 		"memory:\n  - 64M":                      "line 1: memory takes one value, not a list",
 		"memory:":                               `line 1: "memory" has no value`,
 		"memory:\npids: 1":                      `line 1: "memory" has no value`,
-		"io_max:\n- 8:0:rbps=1\n  - 8:0:wbps=1": "line 3: list items have to be indented alike",
-		"io_max:\n- bad":                        "line 1: io_max: cannot read",
-		"io_max: []":                            "line 1: an empty list",
-		"io_max: [a":                            "line 1: a list in brackets isn't closed",
-		"- a":                                   "line 1: a list item that belongs to no key",
-		" memory: 1M":                           "line 1: unexpected indentation",
-		"\tmemory: 1M":                          "line 1: a tab",
-		"limits:\n  memory: 1M":                 `line 2: unexpected indentation`,
-		"memory 1M":                             "line 1: no `key: value`",
-		"memory:1M":                             "line 1: no `key: value`",
-		"memory: &a 1M":                         "line 1: a value may not begin with '&'",
-		"memory: |\n  1M":                       "line 1: a value may not begin with '|'",
-		"memory: ~":                             "line 1: a value is missing",
-		"memory: null":                          "line 1: a value is missing",
+		"memory: ~":                             `line 1: "memory" has no value`,
 		"memory: # 1M":                          `line 1: "memory" has no value`,
-		"memory: \"1M":                          "line 1: a quotation mark isn't closed",
-		"memory: '1M":                           "line 1: a quotation mark isn't closed",
-		`memory: "1\x4d"`:                       "line 1: backslashes",
-		"memory: '1M' x":                        "line 1: unexpected text",
-		"memory: 1M: 2":                         "line 1: a colon before a space",
-		"memory: 1M\n...\n":                     "line 2: no `key: value`",
-		"memory: 1M\n---\npids: 1":              "line 2: no `key: value`",
-		"memory: \x07":                          `line 1: control character`,
-		"\xff":                                  "no UTF-8",
-		`{"memory": "1M"`:                       "line 1: no JSON",
-		"{\n\"memory\": 1M}":                    "line 2: no JSON",
+		"io_max: [~]":                           `line 1: "io_max" has no value`,
+		"io_max:\n- bad":                        "line 1: io_max: cannot read",
+		"io_max:\n- [8:0:rbps=1]":               `line 1: "io_max" has to be a text`,
+		"limits:\n  memory: 1M":                 `line 1: "limits" has to be a text`,
+		"a: &x 1M\nmemory: *x":                  `line 2: "memory" has to be a text`,
+		"? [a]\n: 1":                            "line 1: a key that is no text",
+		"- a":                                   "line 1: no `key: value`",
+		"memory 1M":                             "line 1: no `key: value`",
+		"memory: 1M\n---\npids: 1":              "a second document",
+		"io_max: [a":                            "no YAML: ",
+		"memory: \"1M":                          "no YAML: ",
+		"memory: 1M: 2":                         "no YAML: ",
+		"memory: \x07":                          "no YAML: ",
+		"\xff":                                  "no YAML: ",
+		`{"memory": "1M"`:                       "no YAML: ",
 		"{\n \"memory\": \"1M\",\n \"mem\": 1}": `line 3: no key "mem"`,
 		"{\"memory\": \"1M\",\n\"memory\": \"1M\"}": `line 2: "memory" is given twice`,
-		`{"memory": true}`:                          `line 1: "memory" has to be a string or a number`,
-		`{"memory": null}`:                          `line 1: "memory" has to be a string or a number`,
-		`{"memory": {"limit": 1}}`:                  `line 1: "memory" has to be a string or a number`,
-		`{"io_max": [1]}`:                           `line 1: the items of "io_max" have to be strings`,
+		`{"memory": true}`:                          `line 1: memory: cannot read "true"`,
+		`{"memory": null}`:                          `line 1: "memory" has no value`,
+		`{"memory": {"limit": 1}}`:                  `line 1: "memory" has to be a text`,
 		`{"io_max": "8:0:rbps=1"}`:                  "line 1: io_max takes a list",
-		`{"memory": "1M"} x`:                        "line 1: text after the end",
-		`{"memory": "1M"} {}`:                       "line 1: text after the end",
+		`{"memory": "1M"} x`:                        "no YAML: ",
 	} {
 		_, err := ParseLimits([]byte(content))
 		checkInvalid(t, err, content, want)
 	}
 }
 
-// FuzzParseLimits checks that no input breaks the parser and that, where it takes a YAML file, a full
-// YAML library reads the same keys and values from it.
+// FuzzParseLimits checks that no input breaks the parser, and that every error is one line.
 func FuzzParseLimits(f *testing.F) {
 	for _, name := range []string{"full.yaml", "styles.yaml", "full.json"} {
 		data, err := os.ReadFile(filepath.Join("testdata/limits", name))
@@ -111,58 +97,19 @@ func FuzzParseLimits(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte("io_max: ['a''b', \"c\", d e] # x\nmemory: -1\n"))
-	f.Add([]byte("a: b#c\nd: e # f\ng: 'h' # i\nj: k:l\n"))
+	f.Add([]byte("a: &x [b]\nc: *x\n---\n? {d: e}\n: f\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		limits, err := ParseLimits(data)
 		if err != nil && strings.ContainsRune(err.Error(), '\n') {
 			t.Errorf("error of several lines: %q", err)
 		}
+		if err != nil && !errors.Is(err, ErrInvalidLimit) {
+			t.Errorf("error of another kind: %v", err)
+		}
 		if err == nil && limits.MemoryBytes != nil && *limits.MemoryBytes != Unlimited && *limits.MemoryBytes < 1 {
 			t.Errorf("memory %d", *limits.MemoryBytes)
 		}
-		compareWithLibrary(t, data)
 	})
-}
-
-// compareWithLibrary reads the flat YAML by itself, without the check of keys and values, so that more of
-// it is compared.
-func compareWithLibrary(t *testing.T, data []byte) {
-	if len(data) > 4096 || strings.ToValidUTF8(string(data), "") != string(data) {
-		return
-	}
-	var ours []entry
-	if readFlatYAML(data, func(e entry) error { ours = append(ours, e); return nil }) != nil {
-		return
-	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(data, &document); err != nil {
-		t.Fatalf("taken by us, refused by the library: %q: %v", data, err)
-	}
-	var theirs []entry
-	if len(document.Content) > 0 && document.Content[0].Kind == yaml.MappingNode {
-		mapping := document.Content[0].Content
-		for i := 0; i < len(mapping); i += 2 {
-			e := entry{line: mapping[i].Line, key: mapping[i].Value}
-			switch value := mapping[i+1]; value.Kind {
-			case yaml.ScalarNode:
-				e.values = []string{value.Value}
-			case yaml.SequenceNode:
-				e.isList = true
-				for _, item := range value.Content {
-					if item.Kind != yaml.ScalarNode {
-						t.Fatalf("%q: the library sees an item that is no scalar", data)
-					}
-					e.values = append(e.values, item.Value)
-				}
-			default:
-				t.Fatalf("%q: the library sees a value of kind %d", data, value.Kind)
-			}
-			theirs = append(theirs, e)
-		}
-	}
-	if !reflect.DeepEqual(ours, theirs) {
-		t.Fatalf("%q:\nours   %+v\ntheirs %+v", data, ours, theirs)
-	}
 }
 
 func FuzzParseIOMax(f *testing.F) {

@@ -57,6 +57,15 @@ func (l *OOMLog) Close() error {
 	return os.NewSyscallError("close", err)
 }
 
+// SamePIDs reports whether the kernel's process ids are the caller's own, which
+// holds in the host's first PID namespace only. Elsewhere, such as in a CI job
+// that is a container itself, victims cannot be told by their ids.
+func (l *OOMLog) SamePIDs() bool {
+	// PROC_PID_INIT_INO of include/linux/proc_ns.h.
+	link, err := os.Readlink("/proc/self/ns/pid")
+	return err == nil && link == "pid:[4026531836]"
+}
+
 // Victims returns the processes of g, and of the groups below it, that the OOM killer ended since the log
 // was opened, in the order of their end: an empty list when there were none. It can be called again,
 // and for a removed group too.

@@ -61,6 +61,7 @@ static int reap(pid_t program, int *status)
 	return ended;
 }
 
+/* A full pipe, which is not ours to fill, must not keep the sandbox alive. */
 static void report_and_exit(int status, int status_fd)
 {
 	if (status_fd >= 0) {
@@ -80,9 +81,12 @@ __attribute__((constructor(102))) static void pid1(int argc, char **argv, char *
 	/* The executable must not stay reachable through a descriptor, CVE-2019-5736. */
 	close(atoi(argv[2]));
 	int status_fd = atoi(argv[3]);
-	if (status_fd >= 0 && fcntl(status_fd, F_SETFD, FD_CLOEXEC) < 0)
+	if (status_fd >= 0 && (fcntl(status_fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(status_fd, F_SETFL, O_NONBLOCK) < 0))
 		die("keep the status pipe");
 	prctl(PR_SET_NAME, "sandboxrun-init");
+	/* Keeps /proc/1/fd, mem and the like from the program; exec undoes it there. */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		die("close PID 1 to the program");
 	/* In a shared PID namespace orphans would go past us otherwise. */
 	if (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		die("become subreaper");

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/cgroups"
 	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -24,6 +25,9 @@ const cgroupPrefix = "sandboxrun-"
 // itself is left as it is.
 func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) {
 	spec := withAbsolutePaths(opts.Spec, opts.Bundle)
+	if cgroups.IsCgroup2UnifiedMode() && !hasNamespace(spec, specs.CgroupNamespace) {
+		bindCgroups(spec.Mounts)
+	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       cgroupPrefix + opts.ID,
 		UseSystemdCgroup: r.cfg.SystemdCgroup,
@@ -71,6 +75,20 @@ func (*Runtime) adaptDevices(list []*devices.Device) {
 	}
 }
 
+// bindCgroups turns mounts of cgroup2 into binds of the host's. A mount made in
+// the host's own cgroup namespace would set the options of the one superblock
+// that there is, and take nsdelegate and memory_recursiveprot from the host
+// (cgroup_namespaces(7); runc issue 5258). mounts is changed.
+func bindCgroups(mounts []specs.Mount) {
+	for i := range mounts {
+		m := &mounts[i]
+		if m.Type == "cgroup" || m.Type == "cgroup2" {
+			m.Type, m.Source = "bind", "/sys/fs/cgroup"
+			m.Options = append(slices.Clone(m.Options), "rbind")
+		}
+	}
+}
+
 // adaptMounts drops, with a warning, what the kernel ignores or does not have,
 // and libcontainer would fail at.
 func (r *Runtime) adaptMounts(config *configs.Config) {
@@ -84,6 +102,12 @@ func (r *Runtime) adaptMounts(config *configs.Config) {
 		r.log.Warn("SELinux is not enabled on this host; ignoring linux.mountLabel", "label", config.MountLabel)
 		config.MountLabel = ""
 	}
+}
+
+// hasNamespace reports whether the container gets a namespace other than the
+// host's.
+func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
+	return spec.Linux != nil && slices.ContainsFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == kind })
 }
 
 func absolute(base, path string) string {

@@ -179,16 +179,26 @@ func (c *Container) destroy(ctx context.Context) error {
 }
 
 // killAndWait ends the first process and with it, by the kernel, its PID
-// namespace. A zombie counts as ended: it is its parent's to reap.
+// namespace. A zombie counts as ended: it is its parent's to reap. The status is
+// no measure: on v2 it stays "paused" for a frozen group whose processes are
+// dead.
 func (c *Container) killAndWait(ctx context.Context) error {
 	err := c.lc.Signal(sigKill)
-	if err != nil && !errors.Is(err, ErrNotRunning) && !errors.Is(err, os.ErrProcessDone) {
+	if err != nil && !hasEnded(err) {
 		return fmt.Errorf("kill container %q: %w", c.id, err)
 	}
 	return poll(ctx, func() (bool, error) {
-		status, err := c.status()
-		return status == libcontainer.Stopped, err
+		err := c.lc.Signal(syscall.Signal(0))
+		if err != nil && !hasEnded(err) {
+			return false, fmt.Errorf("look for the first process of container %q: %w", c.id, err)
+		}
+		return err != nil, nil
 	})
+}
+
+// hasEnded reports whether a signal found no process.
+func hasEnded(err error) bool {
+	return errors.Is(err, ErrNotRunning) || errors.Is(err, os.ErrProcessDone) || errors.Is(err, syscall.ESRCH)
 }
 
 // poll calls done until it says so, fails, or ctx ends.
@@ -211,9 +221,10 @@ func poll(ctx context.Context, done func() (bool, error)) error {
 // container to end.
 const removalTimeout = 10 * time.Second
 
+var errRemovalTimeout = errors.New("the container did not end within " + removalTimeout.String())
+
 // removalContext is for undoing work: what the caller cancelled must be
 // cleaned up all the same.
 func removalContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(context.Background(), removalTimeout,
-		errors.New("the container's processes did not end within "+removalTimeout.String()))
+	return context.WithTimeoutCause(context.Background(), removalTimeout, errRemovalTimeout)
 }

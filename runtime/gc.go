@@ -109,7 +109,9 @@ func (r *Runtime) collectOne(ctx context.Context, id string, opts GCOptions) (_ 
 	if opts.DryRun {
 		return leftover, nil
 	}
-	if err := r.removeLocked(ctx, id); err != nil {
+	removeCtx, cancel := context.WithTimeoutCause(ctx, removalTimeout, errRemovalTimeout)
+	defer cancel()
+	if err := r.removeLocked(removeCtx, id); err != nil {
 		return leftover, err
 	}
 	keepLock = false

@@ -167,7 +167,8 @@ func (p *Process) readPID1Status() (syscall.WaitStatus, bool) {
 	if _, err := io.ReadFull(p.pid1Status, raw[:]); err != nil {
 		return 0, false
 	}
-	return syscall.WaitStatus(binary.NativeEndian.Uint32(raw[:])), true
+	status := syscall.WaitStatus(binary.NativeEndian.Uint32(raw[:]))
+	return status, status.Exited() || status.Signaled()
 }
 
 func (p *Process) closePID1Status() {

@@ -308,7 +308,7 @@ func (s *supervisor) victims() []cgroup.Victim {
 	if s.oomLog == nil {
 		return nil
 	}
-	victims, err := s.oomLog.Victims(s.group, nil)
+	victims, err := s.oomLog.Victims(s.group, s.isMainProcess)
 	if err != nil {
 		s.log.Debug("cannot read the kernel log", "error", err)
 		return nil
@@ -317,19 +317,25 @@ func (s *supervisor) victims() []cgroup.Victim {
 }
 
 // mainProcessOOM reports whether the OOM killer took the main process. With
-// nsinit's PID 1 in between, or without the kernel's log, any kill in the
-// group counts: the main process died by SIGKILL and nobody of ours sent it.
+// nsinit's PID 1 in between, in a PID namespace that is not the host's, or
+// without the kernel's log, any kill in the group counts: the main process died
+// by SIGKILL and nobody of ours sent it.
 func (s *supervisor) mainProcessOOM() bool {
 	kills := s.report.OOM.Kills
 	if kills == nil || *kills == 0 {
 		return false
 	}
 	victims := s.report.OOM.Victims
-	if s.opts.Init || len(victims) < int(*kills) {
+	if s.opts.Init || len(victims) < int(*kills) || !s.oomLog.SamePIDs() {
 		return true
 	}
-	pid, err := s.container.init.Pid()
-	return err != nil || slices.ContainsFunc(victims, func(v cgroup.Victim) bool { return v.Pid == pid })
+	return slices.ContainsFunc(victims, func(v cgroup.Victim) bool { return s.isMainProcess(v.Pid) })
+}
+
+// isMainProcess takes a process ID from the kernel's log.
+func (s *supervisor) isMainProcess(pid int) bool {
+	ours, err := s.container.init.Pid()
+	return err == nil && pid == ours && s.oomLog.SamePIDs()
 }
 
 func (s *supervisor) openOOMLog() {

@@ -277,7 +277,7 @@ func eventually(limit time.Duration, ready func() error) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("not within %v: %w", limit, err)
 		}
-		time.Sleep(wait)
+		<-time.After(wait)
 	}
 }
 

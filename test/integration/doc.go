@@ -37,7 +37,8 @@
 //	waitfor match FILE REGEXP*      waitfor exec COMMAND...*    waitfor status CONTAINER STATUS*
 //	waitfor nothing-running*        no process of this script
 //	cpu-share CONTAINER TIME LOW HIGH
-//	                                its CPU use over TIME, in CPUs, is from LOW to HIGH
+//	                                its CPU use over TIME, in CPUs, is never above HIGH,
+//	                                and from LOW on in one of four spans
 //	nothing-left                    the final check, now
 //
 // Programs in PATH, which are this test binary: in-cgroup2 (runs a command where

@@ -109,7 +109,7 @@ func TestSupervisorKilledAtAnyMomentLeavesNothingRunning(t *testing.T) {
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(delay)
+		<-time.After(delay)
 		command.Process.Kill() //nolint:errcheck // it may have ended
 		command.Wait()         //nolint:errcheck // killed
 		killed := time.Now()

@@ -206,7 +206,7 @@ func (s *sandbox) sweep() {
 		for _, p := range rest {
 			unix.Kill(p.pid, unix.SIGKILL) //nolint:errcheck // it may be gone
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 	mounts := mountsBelow(s.work)
 	slices.Reverse(mounts)

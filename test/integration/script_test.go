@@ -75,6 +75,7 @@ func newTestSandbox(t *testing.T) *sandbox {
 }
 
 func newSandbox(tb testing.TB, work, tmp string) *sandbox {
+	tb.Helper()
 	s := &sandbox{
 		tb:   tb,
 		id:   fmt.Sprintf("%s-%d", shared.nonce, scripts.Add(1)),
@@ -134,7 +135,7 @@ func (s *sandbox) copyArtefacts(to string) error {
 	}
 	return filepath.WalkDir(s.work, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return nil // it vanished
+			return nil //nolint:nilerr // it vanished
 		}
 		rel, err := filepath.Rel(s.work, path)
 		if err != nil {
@@ -148,11 +149,11 @@ func (s *sandbox) copyArtefacts(to string) error {
 		}
 		info, err := entry.Info()
 		if err != nil || !info.Mode().IsRegular() || info.Size() > largestArtefact {
-			return nil
+			return nil //nolint:nilerr // it vanished, or is nothing to keep
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // it vanished
 		}
 		return os.WriteFile(filepath.Join(to, rel), data, 0o644)
 	})
