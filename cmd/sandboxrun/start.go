@@ -10,9 +10,9 @@ import (
 
 func (inv *invocation) startCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "start",
-		Usage:       "let the program of a created container run",
-		ArgsUsage:   "ID",
+		Name:      "start",
+		Usage:     "let the program of a created container run",
+		ArgsUsage: "ID",
 		Description: `Where NOTIFY_SOCKET is set, as it was for create, it returns once the program is
 ready (sd_notify) or has ended.
 
