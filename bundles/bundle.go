@@ -35,14 +35,21 @@ type Bundle struct {
 // but a regular file (or a link to one) is refused without waiting for it. The
 // error wraps ErrNotFound, ErrNotDirectory, ErrNoConfig, ErrNotRegular,
 // ErrTooLarge, one or more *SpecError, or the errno.
-func Load(dir string) (*Bundle, error) {
+func Load(dir string) (*Bundle, error) { return LoadFile(dir, ConfigFile) }
+
+// LoadFile is Load for a bundle whose config.json has another name. A path that
+// is not absolute is taken from dir, as with crun; "" is config.json.
+func LoadFile(dir, file string) (*Bundle, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("load bundle %q: %w", dir, err)
 	}
-	data, err := readConfig(abs)
+	if file == "" {
+		file = ConfigFile
+	}
+	data, err := readConfig(ConfigPath(abs, file))
 	if err != nil {
-		return nil, explainRead(abs, err)
+		return nil, explainRead(abs, file, err)
 	}
 	spec, err := Decode(data)
 	if err != nil {
@@ -54,9 +61,17 @@ func Load(dir string) (*Bundle, error) {
 	return &Bundle{Dir: abs, Spec: spec}, nil
 }
 
-func readConfig(dir string) ([]byte, error) {
+// ConfigPath returns the path of the file that LoadFile reads.
+func ConfigPath(dir, file string) string {
+	if filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(dir, file)
+}
+
+func readConfig(path string) ([]byte, error) {
 	// O_NONBLOCK: opening a FIFO for reading would otherwise wait for a writer.
-	file, err := os.OpenFile(filepath.Join(dir, ConfigFile), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	file, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -91,21 +106,24 @@ func readConfig(dir string) ([]byte, error) {
 	return data, nil
 }
 
-func explainRead(dir string, err error) error {
+func explainRead(dir, file string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("cannot load bundle %q: %w; name a directory that has a %s", dir, ErrNotFound, ConfigFile)
+			return fmt.Errorf("cannot load bundle %q: %w; name a directory that has a %s", dir, ErrNotFound, file)
+		}
+		if file != ConfigFile {
+			return fmt.Errorf("cannot load bundle %q: there is no %s: %w; name one that is there with --config", dir, file, fs.ErrNotExist)
 		}
 		return fmt.Errorf("cannot load bundle %q: %w; write one by hand or with \"sandboxrun spec --bundle %s\"", dir, ErrNoConfig, dir)
-	case errors.Is(err, unix.ENOTDIR):
+	case errors.Is(err, unix.ENOTDIR) && file == ConfigFile:
 		return fmt.Errorf("cannot load bundle %q: %w; name the directory that has the %s", dir, ErrNotDirectory, ConfigFile)
 	case errors.Is(err, ErrNotRegular):
 		return fmt.Errorf("cannot load bundle %q: %w; replace it by a file", dir, ErrNotRegular)
 	case errors.Is(err, ErrTooLarge):
 		return fmt.Errorf("cannot load bundle %q: %w; at most %d bytes are read", dir, ErrTooLarge, MaxConfigBytes)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("cannot load bundle %q: read %s: %w; run as a user who may read it", dir, ConfigFile, fs.ErrPermission)
+		return fmt.Errorf("cannot load bundle %q: read %s: %w; run as a user who may read it", dir, file, fs.ErrPermission)
 	}
 	return fmt.Errorf("load bundle %q: %w", dir, err)
 }

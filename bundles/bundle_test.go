@@ -150,7 +150,7 @@ func TestLoadErrors(t *testing.T) {
 
 // TestExplainPermission is no case of TestLoadErrors, since root may read anything.
 func TestExplainPermission(t *testing.T) {
-	err := explainRead("/b", &fs.PathError{Op: "open", Path: "/b/config.json", Err: unix.EACCES})
+	err := explainRead("/b", ConfigFile, &fs.PathError{Op: "open", Path: "/b/config.json", Err: unix.EACCES})
 	want := `cannot load bundle "/b": read config.json: permission denied; run as a user who may read it`
 	if errorText(err) != want || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("got %v, want %s", err, want)

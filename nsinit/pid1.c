@@ -40,6 +40,14 @@ static void start_program(char **args, const sigset_t *mask)
 	if (isatty(STDIN_FILENO))
 		tcsetpgrp(STDIN_FILENO, getpid());
 	sigprocmask(SIG_SETMASK, mask, NULL);
+	/* Sockets that were passed on are for a process of this number, which was
+	 * expected to be 1 (sd_listen_fds(3)). */
+	const char *listener = getenv("LISTEN_PID");
+	if (listener != NULL && strcmp(listener, "1") == 0) {
+		char number[16];
+		snprintf(number, sizeof number, "%d", getpid());
+		setenv("LISTEN_PID", number, 1);
+	}
 	execvp(args[0], args);
 	int err = errno;
 	fprintf(stderr, "sandboxrun: cannot start \"%s\": %s\n", args[0], strerror(err));

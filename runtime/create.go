@@ -32,6 +32,16 @@ type CreateOptions struct {
 
 	ProcessOptions
 
+	// ConfigFile is the path of the file that Spec was read from, for whoever
+	// runs more processes later; "" means config.json in the bundle.
+	ConfigFile string
+	// Activation is passed on to the program.
+	Activation Activation
+	// NotifySocket is the address of the caller's service manager, as in the
+	// environment variable NOTIFY_SOCKET; the program gets a socket of its own,
+	// and Run and StartNotified pass on what it says. "" is none.
+	NotifySocket string
+
 	// Init puts a small PID 1 before the program that forwards signals and
 	// reaps orphans.
 	Init bool
@@ -76,6 +86,10 @@ func (r *Runtime) create(opts *CreateOptions, owner ownership) (_ *Container, re
 		}
 	}()
 
+	opts, err := r.withNotify(withActivation(opts))
+	if err != nil {
+		return nil, err
+	}
 	c, err := r.prepare(opts, owner, &undo)
 	if err != nil {
 		return nil, err
@@ -128,12 +142,15 @@ func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.St
 		return nil, fmt.Errorf("cannot create container %q: %w", opts.ID, explainLibcontainer(err))
 	}
 	undo.Push(func() error { return os.RemoveAll(r.stateDir(opts.ID)) })
+	if err := r.makeNotifyDir(opts); err != nil {
+		return nil, fmt.Errorf("container %q: %w", opts.ID, err)
+	}
 
 	state, err := lc.State()
 	if err != nil {
 		return nil, fmt.Errorf("read state of container %q: %w", opts.ID, err)
 	}
-	rec := record{Detached: owner == detached, Bundle: opts.Bundle, Cgroups: state.CgroupPaths, Hooks: hooksOf(opts.Spec), HostRoot: root}
+	rec := record{Detached: owner == detached, Bundle: opts.Bundle, Config: opts.ConfigFile, Cgroups: state.CgroupPaths, Hooks: hooksOf(opts.Spec), HostRoot: root}
 	if err := r.writeRecord(opts.ID, rec); err != nil {
 		return nil, fmt.Errorf("cannot record the owner of container %q: %w", opts.ID, err)
 	}

@@ -35,6 +35,8 @@ type record struct {
 	// Detached: the container lives without an owner until it is deleted.
 	Detached bool   `json:"detached"`
 	Bundle   string `json:"bundle"`
+	// Config is the file of the spec if it is not the bundle's config.json.
+	Config string `json:"config,omitempty"`
 	// Cgroups are the directories that the container will have, by controller
 	// on v1 and under the empty key on v2, so that they can be removed when
 	// libcontainer's own state was never written.

@@ -138,6 +138,15 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 		defer stop()
 	}
 
+	notifier, err := s.container.openNotifier(s.opts.NotifySocket)
+	if err != nil {
+		return ExitStatus{}, err
+	}
+	if notifier != nil {
+		notifier.serve()
+		defer notifier.stop()
+	}
+
 	s.runningAt = time.Now()
 	if err := s.container.lc.Exec(); err != nil {
 		return ExitStatus{}, fmt.Errorf("container %q: %w", s.container.id, s.explainExec(err))

@@ -27,6 +27,7 @@ EXAMPLES:
 func createFlags() []cli.Flag {
 	return join(limitFlags(), processFlags(), []cli.Flag{
 		&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "the bundle's `DIR` (default: the working directory)"},
+		&cli.StringFlag{Name: "config", Usage: "read the `FILE` of the bundle in place of its config.json"},
 		&cli.BoolFlag{Name: "init", Usage: "put a small PID 1 before the program, which forwards signals and reaps zombies"},
 		&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the program a terminal, as process.terminal in the bundle does"},
 		&cli.BoolFlag{Name: "no-pivot", Usage: "do not use pivot_root, for a root filesystem on an initramfs; less safe"},
@@ -40,7 +41,7 @@ func processFlags() []cli.Flag {
 		&cli.StringFlag{Name: "console-socket", Usage: "send the master of the program's terminal to the unix socket `PATH`"},
 		&cli.StringFlag{Name: "pidfd-socket", Usage: "send a pidfd of the first process to the unix socket `PATH`"},
 		&cli.StringFlag{Name: "pid-file", Usage: "write the process ID of the first process to `FILE`"},
-		&cli.IntFlag{Name: "preserve-fds", Usage: "pass `N` more descriptors on, from 3 up"},
+		&cli.IntFlag{Name: "preserve-fds", Usage: "pass `N` more descriptors on, from 3 up or after those of LISTEN_FDS"},
 	}
 }
 

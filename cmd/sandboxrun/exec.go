@@ -72,7 +72,7 @@ func (inv *invocation) execAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	common, err := inv.processOptions(c)
+	common, err := inv.processOptions(c, firstExtraFD)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,11 @@ func execProcess(c *cli.Context, container *runtime.Container) (*specs.Process, 
 	if err != nil {
 		return nil, err
 	}
-	bundle, err := bundles.Load(state.Bundle)
+	file, err := container.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := bundles.LoadFile(state.Bundle, file)
 	if err != nil {
 		return nil, err
 	}

@@ -22,16 +22,18 @@ type invocation struct {
 	streams  stdio
 	runtime  *runtime.Runtime
 	log      *slog.Logger
-	logFile  *os.File // nil: warnings and errors go to stderr as plain lines
+	logFile  io.Closer // nil: warnings and errors go to stderr as plain lines
 	exitCode int
 }
 
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "debug", Usage: "log each step"},
-		&cli.StringFlag{Name: "log", Usage: "append log records to `FILE` (default: warnings and errors on stderr)"},
+		&cli.StringFlag{Name: "log", Usage: "append log records to `FILE` (also file:FILE), or send them to the journal: journald:[IDENTIFIER] (default: warnings and errors on stderr)"},
+		&cli.StringFlag{Name: "log-level", Usage: "log what is as grave as `LEVEL` or more: debug, info, warning or error (default: warning; info with --log)"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "form of log records: text or json"},
 		&cli.StringFlag{Name: "root", Value: defaultRoot(), Usage: "keep container state in `DIR`, which should be on a tmpfs"},
+		&cli.StringFlag{Name: "cgroup-manager", Usage: "who makes cgroups: cgroupfs, or systemd as by --systemd-cgroup"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd make cgroups; cgroupsPath is then \"slice:prefix:name\""},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors: true, false or auto"},
 	}
@@ -58,17 +60,37 @@ func (inv *invocation) setUp(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	systemd, err := parseManager(c.String("cgroup-manager"), c.Bool("systemd-cgroup"))
+	if err != nil {
+		return err
+	}
 	root, err := filepath.Abs(c.String("root"))
 	if err != nil {
 		return fmt.Errorf("make --root absolute: %w", err)
 	}
 	inv.runtime, err = runtime.New(runtime.Config{
 		Root:          root,
-		SystemdCgroup: c.Bool("systemd-cgroup"),
+		SystemdCgroup: systemd,
 		Rootless:      rootless,
 		Logger:        inv.log,
 	})
 	return err
+}
+
+// parseManager says whether systemd is to make cgroups.
+func parseManager(manager string, systemdFlag bool) (systemd bool, err error) {
+	switch {
+	case manager == "systemd", manager == "" && systemdFlag:
+		return true, nil
+	case manager == "cgroupfs" && systemdFlag:
+		return false, usagef("--cgroup-manager cgroupfs and --systemd-cgroup contradict each other; leave one of them out")
+	case manager == "cgroupfs", manager == "":
+		return false, nil
+	case manager == "disabled":
+		return false, usagef("--cgroup-manager disabled: containers without a cgroup of their own are not supported; use cgroupfs or systemd")
+	default:
+		return false, usagef("--cgroup-manager %q: it must be cgroupfs or systemd", manager)
+	}
 }
 
 func parseRootless(value string) (runtime.Rootless, error) {
@@ -86,31 +108,71 @@ func parseRootless(value string) (runtime.Rootless, error) {
 }
 
 func (inv *invocation) openLog(c *cli.Context) error {
-	level := slog.LevelWarn
-	if c.Bool("debug") {
-		level = slog.LevelDebug
+	level, err := logLevel(c)
+	if err != nil {
+		return err
+	}
+	format := c.String("log-format")
+	if format != "json" && format != "text" && format != "" {
+		return usagef("--log-format %q: it must be text or json", format)
+	}
+	destination := c.String("log")
+	if identifier, ok := strings.CutPrefix(destination, "journald:"); ok {
+		if identifier == "" {
+			identifier = "sandboxrun"
+		}
+		journal, err := openJournal(journalSocket, identifier, level)
+		if err != nil {
+			return err
+		}
+		inv.logFile, inv.log = journal.conn, slog.New(journal)
+		return nil
 	}
 	var to io.Writer = inv.streams.err
-	if path := c.String("log"); path != "" {
+	if path := strings.TrimPrefix(destination, "file:"); path != "" {
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 		if err != nil {
 			return fmt.Errorf("cannot write the log: %w; name a writable file with --log", err)
 		}
 		inv.logFile, to = file, file
-		level = min(level, slog.LevelInfo)
 	}
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: lowerCaseLevel}
-	switch format := c.String("log-format"); {
+	switch {
 	case format == "json":
 		inv.log = slog.New(slog.NewJSONHandler(to, options))
-	case format != "text" && format != "":
-		return usagef("--log-format %q: it must be text or json", format)
-	case inv.logFile != nil || c.Bool("debug"):
+	case inv.logFile != nil || level < slog.LevelWarn:
 		inv.log = slog.New(slog.NewTextHandler(to, options))
 	default:
-		inv.log = slog.New(plainHandler{to})
+		inv.log = slog.New(plainHandler{to, level})
 	}
 	return nil
+}
+
+// logLevel is --debug's, else --log-level's, else what suits the destination.
+func logLevel(c *cli.Context) (slog.Level, error) {
+	switch value := c.String("log-level"); {
+	case c.Bool("debug"):
+		return slog.LevelDebug, nil
+	case value != "":
+		return parseLevel(value)
+	case c.String("log") != "":
+		return slog.LevelInfo, nil
+	}
+	return slog.LevelWarn, nil
+}
+
+func parseLevel(value string) (slog.Level, error) {
+	switch strings.ToLower(value) {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warning", "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, usagef("--log-level %q: it must be debug, info, warning or error", value)
 }
 
 // lowerCaseLevel: containerd takes the last record whose level is "error".

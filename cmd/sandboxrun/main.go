@@ -89,6 +89,9 @@ func (inv *invocation) app() *cli.App {
 			inv.listCommand(),
 			inv.gcCommand(),
 			inv.specCommand(),
+			inv.featuresCommand(),
+			inv.infoCommand(),
+			inv.completionCommand(),
 		},
 	}
 	hideFalseDefaults(app.Flags)

@@ -10,11 +10,14 @@ import (
 
 // plainHandler writes records for people: one line each, the event first, then
 // why, without time and level.
-type plainHandler struct{ to io.Writer }
+type plainHandler struct {
+	to    io.Writer
+	level slog.Level
+}
 
 // Enabled implements slog.Handler.
-func (plainHandler) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn
+func (h plainHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level
 }
 
 // Handle implements slog.Handler.

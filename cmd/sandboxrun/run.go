@@ -100,7 +100,7 @@ func (inv *invocation) runDetached(c *cli.Context, t target) error {
 	if err != nil {
 		return err
 	}
-	if err := container.Start(); err != nil {
+	if err := container.StartNotified(c.Context, opts.NotifySocket); err != nil {
 		return errors.Join(err, inv.runtime.Delete(c.Context, t.id, true))
 	}
 	inv.printGenerated(t)
@@ -132,7 +132,7 @@ func (inv *invocation) containerOptions(c *cli.Context, t target) (*runtime.Crea
 	if err != nil {
 		return nil, nil, none, err
 	}
-	bundle, err := bundles.Load(t.bundle)
+	bundle, err := bundles.LoadFile(t.bundle, c.String("config"))
 	if err != nil {
 		return nil, nil, none, err
 	}
@@ -144,7 +144,11 @@ func (inv *invocation) containerOptions(c *cli.Context, t target) (*runtime.Crea
 	if err != nil {
 		return nil, nil, none, err
 	}
-	process, err := inv.processOptions(c)
+	activation, err := runtime.InheritedActivation(os.Getenv)
+	if err != nil {
+		return nil, nil, none, err
+	}
+	process, err := inv.processOptions(c, firstExtraFD+len(activation.Files))
 	if err != nil {
 		return nil, nil, none, err
 	}
@@ -153,9 +157,14 @@ func (inv *invocation) containerOptions(c *cli.Context, t target) (*runtime.Crea
 		Bundle:         bundle.Dir,
 		Spec:           bundle.Spec,
 		ProcessOptions: process,
+		Activation:     activation,
+		NotifySocket:   os.Getenv(notifyVariable),
 		Init:           c.Bool("init"),
 		NoPivot:        c.Bool("no-pivot"),
 		NoNewKeyring:   c.Bool("no-new-keyring"),
+	}
+	if file := c.String("config"); file != "" {
+		opts.ConfigFile = bundles.ConfigPath(bundle.Dir, file)
 	}
 	if c.Bool("tty") {
 		opts.Spec.Process.Terminal = true
@@ -163,9 +172,16 @@ func (inv *invocation) containerOptions(c *cli.Context, t target) (*runtime.Crea
 	return opts, missing, limits, nil
 }
 
-// processOptions are those that run, create and exec share.
-func (inv *invocation) processOptions(c *cli.Context) (runtime.ProcessOptions, error) {
-	extra, err := preservedFiles(c.Int("preserve-fds"))
+// firstExtraFD is that of the first descriptor beside the streams.
+const firstExtraFD = 3
+
+// notifyVariable names the socket of the service manager (sd_notify(3)).
+const notifyVariable = "NOTIFY_SOCKET"
+
+// processOptions are those that run, create and exec share. firstFD is that of
+// the first descriptor to preserve.
+func (inv *invocation) processOptions(c *cli.Context, firstFD int) (runtime.ProcessOptions, error) {
+	extra, err := preservedFiles(firstFD, c.Int("preserve-fds"))
 	return runtime.ProcessOptions{
 		Stdin:         inv.streams.in,
 		Stdout:        inv.streams.out,
@@ -177,13 +193,13 @@ func (inv *invocation) processOptions(c *cli.Context) (runtime.ProcessOptions, e
 	}, err
 }
 
-// preservedFiles takes over descriptors 3 to 2+n of the caller.
-func preservedFiles(n int) ([]*os.File, error) {
+// preservedFiles takes over n descriptors of the caller.
+func preservedFiles(first, n int) ([]*os.File, error) {
 	if n < 0 {
 		return nil, usagef("--preserve-fds %d: it cannot be negative", n)
 	}
 	var files []*os.File
-	for fd := 3; fd < 3+n; fd++ {
+	for fd := first; fd < first+n; fd++ {
 		if !inherited(uintptr(fd)) {
 			return nil, fmt.Errorf("cannot preserve %d descriptors: descriptor %d is not open; open it or lower --preserve-fds", n, fd)
 		}

@@ -1,23 +1,27 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/runtime"
+)
 
 func (inv *invocation) startCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "start",
-		Usage:       "let the program of a created container run",
-		ArgsUsage:   "ID",
-		Description: "EXAMPLE:\n   sandboxrun create -b ./hello web && sandboxrun start web",
+		Name:      "start",
+		Usage:     "let the program of a created container run",
+		ArgsUsage: "ID",
+		Description: `Where NOTIFY_SOCKET is set, as it was for create, it returns once the program is
+ready (sd_notify) or has ended.
+
+EXAMPLE:
+   sandboxrun create -b ./hello web && sandboxrun start web`,
 		Action: func(c *cli.Context) error {
-			id, err := oneID(c)
-			if err != nil {
-				return err
-			}
-			container, err := inv.runtime.Load(id)
-			if err != nil {
-				return err
-			}
-			return container.Start()
+			return inv.onContainer(func(container *runtime.Container) error {
+				return container.StartNotified(c.Context, os.Getenv(notifyVariable))
+			})(c)
 		},
 	}
 }

@@ -34,7 +34,7 @@ func parseTarget(c *cli.Context) (target, error) {
 		return target{}, err
 	}
 	t := target{bundle: c.String("bundle")}
-	if t.bundle == "" && len(args) > 0 && (len(args) == 2 || looksLikeBundle(args[0])) {
+	if t.bundle == "" && len(args) > 0 && (len(args) == 2 || looksLikeBundle(args[0], c.String("config"))) {
 		t.bundle, args = args[0], args[1:]
 	}
 	if len(args) > 1 {
@@ -63,11 +63,14 @@ func refuseLateFlags(args []string) error {
 
 // looksLikeBundle tells a path from an ID. A path without a config.json is for
 // bundles.Load to complain about.
-func looksLikeBundle(arg string) bool {
+func looksLikeBundle(arg, config string) bool {
 	if strings.Contains(arg, "/") || arg == "." || arg == ".." {
 		return true
 	}
-	_, err := os.Stat(filepath.Join(arg, bundles.ConfigFile))
+	if config == "" {
+		config = bundles.ConfigFile
+	}
+	_, err := os.Stat(filepath.Join(arg, config))
 	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR)
 }
 

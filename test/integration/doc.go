@@ -42,8 +42,9 @@
 //	nothing-left                    the final check, now
 //
 // Programs in PATH, which are this test binary: in-cgroup2 (runs a command where
-// /sys/fs/cgroup is cgroup v2 without controllers) and run-in-process (calls the
-// runtime's Go API many times).
+// /sys/fs/cgroup is cgroup v2 without controllers), run-in-process (calls the
+// runtime's Go API many times), with-sockets (runs a command with sockets as a
+// service manager does) and notify-manager (prints what a service manager is told).
 //
 // Conditions: [root] [vm] [v1] [v2] [io-disk] [controller:NAME] [swap-limit]. What the VM promises
 // is never skipped there: the condition fails the script instead.

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(machineCheck{m}, map[string]func(){
 		"in-cgroup2":     inCgroup2,
 		"run-in-process": runInProcess,
+		"with-sockets":   withSockets,
+		"notify-manager": notifyManager,
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -86,7 +87,8 @@ func TestExecutableIsNotOverwrittenFromExec(t *testing.T) {
 // TestExecutableOfPID1IsSealed: with --init a process of ours stays visible as
 // /proc/1/exe as long as the sandbox lives.
 func TestExecutableOfPID1IsSealed(t *testing.T) {
-	b := newBox(t, writableRoot, withArgs("/bin/attacker", "overwrite-pid1"))
+	// All rights, as PID 1 need not let itself be looked at without.
+	b := newBox(t, mightier, withArgs("/bin/attacker", "overwrite-pid1"))
 	var host unix.Stat_t
 	if err := unix.Stat(shared.binary, &host); err != nil {
 		t.Fatal(err)
@@ -104,9 +106,12 @@ func TestExecutableOfPID1IsSealed(t *testing.T) {
 		}
 	}
 	// ETXTBSY ends with the process; only a seal or a read-only mount lasts.
-	var seals int
+	seals := 0
 	if m := regexp.MustCompile(`seals (\d+) 0`).FindStringSubmatch(o.stdout); m != nil {
-		fmt.Sscan(m[1], &seals)
+		var err error
+		if seals, err = strconv.Atoi(m[1]); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if seals&unix.F_SEAL_WRITE == 0 && !strings.Contains(o.stdout, "read-only-mount true") {
 		t.Errorf("neither sealed nor on a read-only mount:\n%s", o.stdout)
@@ -119,21 +124,6 @@ func TestExecutableOfPID1IsSealed(t *testing.T) {
 	if !strings.Contains(o.stdout, "open 0\n") || !strings.Contains(o.stdout, "read-only-mount false") || strings.Contains(o.stdout, "seals 0 0") {
 		t.Errorf("the control looks protected: %v", o)
 	}
-}
-
-// TestStatusPipeOfPID1TakesNoNonsense: the pipe by which PID 1 tells the exit
-// status can be reached through /proc/1/fd. A program may lie about its own end,
-// and nothing else: the supervisor neither hangs nor fails.
-func TestStatusPipeOfPID1TakesNoNonsense(t *testing.T) {
-	b := newBox(t, withArgs("/bin/attacker", "forge-status"))
-	o := b.run("--init")
-	if o.code < 0 || !strings.Contains(o.stdout, "wrote") {
-		t.Fatalf("the supervisor hung, or the pipe was not reached: %v", o)
-	}
-	if strings.Contains(o.stderr, "panic") {
-		t.Errorf("the supervisor broke down: %v", o)
-	}
-	t.Logf("exit code after forging: %d", o.code)
 }
 
 func copyFile(t *testing.T, from, to string) {

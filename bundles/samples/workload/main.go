@@ -56,6 +56,8 @@ func commands() []command {
 		{"tty", "[winch]", "tell which of 0, 1, 2 are terminals and their size; with winch, each new size", tty},
 		{"status", "", "print ids, capabilities, seccomp and NoNewPrivs of /proc/self/status", status},
 		{"fds", "", "list the open descriptors", fds},
+		{"notify", "MESSAGE [DURATION]", "send MESSAGE to NOTIFY_SOCKET, then sleep", notify},
+		{"activated", "", "list the sockets of LISTEN_FDS and their names", activated},
 		{"http", "ADDR", "answer HTTP requests with pid and hostname", serve},
 	}
 }

@@ -53,7 +53,7 @@ func ways() []way {
 			_, err := readAt(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/root%s", victim(), os.Getenv("MARKER")))
 			return err
 		}},
-		{"setns", func() error { return setns("/proc/1/ns/net") }},
+		{"setns", enterVictim},
 		{"make cgroup", makeCgroup},
 		{"raise own limit", func() error { return openForWriting(cgroupDir() + "/" + limitFile()) }},
 		{"new user namespace", func() error { return start(unix.CLONE_NEWUSER) }},
@@ -103,7 +103,7 @@ func escapes([]string) error {
 		if err != nil {
 			said = fmt.Appendf(nil, "child: %v", err)
 		}
-		fmt.Printf("%s: %s\n", w.name, said)
+		fmt.Fprintf(os.Stdout, "%s: %s\n", w.name, said)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func escapes([]string) error {
 func escape(args []string) error {
 	for _, w := range ways() {
 		if w.name == args[0] {
-			fmt.Print(result(w.try()))
+			fmt.Fprint(os.Stdout, result(w.try()))
 			return nil
 		}
 	}
@@ -151,8 +151,13 @@ func readVictim() error {
 	return err
 }
 
-func setns(path string) error {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// enterVictim enters a namespace of the host's, or tries to enter its own where no
+// process of the host is to be seen.
+func enterVictim() error {
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", victim()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		fd, err = unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func hunt([]string) error {
 			}
 		}
 	}()
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	handles := map[[2]uint64]int{}
 	for {
 		select {
@@ -55,22 +55,22 @@ func look(own unix.Stat_t, handles map[[2]uint64]int) {
 		var st unix.Stat_t
 		key := [2]uint64{}
 		if err := unix.Fstat(fd, &st); err == nil {
-			key = [2]uint64{uint64(st.Dev), st.Ino}
+			key = [2]uint64{st.Dev, st.Ino}
 		}
 		if _, have := handles[key]; have || (st.Dev == own.Dev && st.Ino == own.Ino) {
 			unix.Close(fd)
 			continue
 		}
 		handles[key] = fd
-		fmt.Println("captured", pid)
+		fmt.Fprintln(os.Stdout, "captured", pid)
 	}
 }
 
 func overwriteAll(handles map[[2]uint64]int) error {
 	for _, fd := range handles {
-		fmt.Println("overwrite", errnoName(overwrite(fd)))
+		fmt.Fprintln(os.Stdout, "overwrite", errnoName(overwrite(fd)))
 	}
-	fmt.Println("done")
+	fmt.Fprintln(os.Stdout, "done")
 	return nil
 }
 
@@ -98,51 +98,28 @@ func overwrite(fd int) error {
 func overwritePID1([]string) error {
 	const exe = "/proc/1/exe"
 	fd, err := unix.Open(exe, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	fmt.Println("open", errnoName(err))
+	fmt.Fprintln(os.Stdout, "open", errnoName(err))
 	if err != nil {
-		return nil
+		return err
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	fmt.Printf("inode %d:%d\n", st.Dev, st.Ino)
+	fmt.Fprintf(os.Stdout, "inode %d:%d\n", st.Dev, st.Ino)
 	link, _ := os.Readlink(exe)
-	fmt.Println("link", link)
-	fmt.Println("open-for-writing", errnoName(openForWriting(exe)))
-	fmt.Println("truncate", errnoName(unix.Truncate(exe, 0)))
-	fmt.Println("chmod", errnoName(unix.Chmod(exe, 0o777)))
-	fmt.Println("reopen", errnoName(openForWriting(fmt.Sprintf("/proc/self/fd/%d", fd))))
+	fmt.Fprintln(os.Stdout, "link", link)
+	fmt.Fprintln(os.Stdout, "open-for-writing", errnoName(openForWriting(exe)))
+	fmt.Fprintln(os.Stdout, "truncate", errnoName(unix.Truncate(exe, 0)))
+	fmt.Fprintln(os.Stdout, "chmod", errnoName(unix.Chmod(exe, 0o777)))
+	fmt.Fprintln(os.Stdout, "reopen", errnoName(openForWriting(fmt.Sprintf("/proc/self/fd/%d", fd))))
 	mapping := fmt.Sprintf("/proc/%d/mem", 1)
-	fmt.Println("memory", errnoName(openForWriting(mapping)))
+	fmt.Fprintln(os.Stdout, "memory", errnoName(openForWriting(mapping)))
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
-	fmt.Println("seals", seals, errnoName(err))
+	fmt.Fprintln(os.Stdout, "seals", seals, errnoName(err))
 	var sfs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &sfs); err == nil {
-		fmt.Println("read-only-mount", sfs.Flags&unix.ST_RDONLY != 0)
+		fmt.Fprintln(os.Stdout, "read-only-mount", sfs.Flags&unix.ST_RDONLY != 0)
 	}
-	return nil
-}
-
-// forgeStatus floods every pipe of PID 1 with nonsense, then exits with 7: the
-// pipe for the exit status must not take more than a status, nor block anybody.
-func forgeStatus([]string) error {
-	garbage := make([]byte, 1<<16)
-	for i := range garbage {
-		garbage[i] = 0xff
-	}
-	for fd := 3; fd < 64; fd++ {
-		w, err := unix.Open(fmt.Sprintf("/proc/1/fd/%d", fd), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		for range 64 {
-			if _, err := unix.Write(w, garbage); err != nil {
-				break
-			}
-		}
-		fmt.Println("wrote", fd)
-	}
-	os.Exit(7)
 	return nil
 }

@@ -36,7 +36,6 @@ func attack(args []string) error {
 		"exchange":        exchange,
 		"hunt":            hunt,
 		"overwrite-pid1":  overwritePID1,
-		"forge-status":    forgeStatus,
 		"pester":          pester,
 		"fake-proc":       fakeProc,
 		"escapes":         escapes,
@@ -53,7 +52,7 @@ func attack(args []string) error {
 
 // stay tells that all is prepared and lives until it is killed.
 func stay() error {
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	// A channel that nobody sends to would be a deadlock to the Go runtime.
 	wait := make(chan os.Signal, 1)
 	signal.Notify(wait, unix.SIGUSR1)

@@ -22,13 +22,13 @@ func pester(args []string) error {
 		os.Stdin.Read(b[:]) //nolint:errcheck // the end is what is waited for
 		close(over)
 	}()
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	seen, told := map[int]bool{}, map[string]bool{}
 	for round := 0; ; round++ {
 		select {
 		case <-over:
-			fmt.Println("processes", len(seen))
-			fmt.Println("done")
+			fmt.Fprintln(os.Stdout, "processes", len(seen))
+			fmt.Fprintln(os.Stdout, "done")
 			return nil
 		default:
 		}
@@ -41,7 +41,7 @@ func pester(args []string) error {
 			for _, got := range rob(pid, marker) {
 				if !told[got] {
 					told[got] = true
-					fmt.Println("got", got)
+					fmt.Fprintln(os.Stdout, "got", got)
 				}
 			}
 		}
@@ -110,6 +110,13 @@ func sameExecutable(proc string) bool {
 func fakeProc(args []string) error {
 	if err := unix.Mount("tmpfs", "/proc", "tmpfs", 0, ""); err != nil {
 		return fmt.Errorf("mount over /proc: %w", err)
+	}
+	// Without it who enters gives up too early to be led anywhere.
+	if err := os.MkdirAll("/proc/sys/kernel", 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile("/proc/sys/kernel/cap_last_cap", []byte("40\n"), 0o444); err != nil {
+		return err
 	}
 	for _, dir := range []string{"self", "thread-self", "1"} {
 		dir = filepath.Join("/proc", dir)

@@ -80,7 +80,7 @@ func processes([]string) error {
 			if err != nil {
 				continue
 			}
-			fmt.Println(fmt.Sprintf("%d/%s", pid, e.Name()), link)
+			fmt.Fprintln(os.Stdout, fmt.Sprintf("%d/%s", pid, e.Name()), link)
 		}
 	}
 	return nil
@@ -106,18 +106,18 @@ func reach(args []string) error {
 	marker := strings.TrimPrefix(args[0], "/")
 	buffer := make([]byte, unix.PathMax)
 	if n, err := unix.Getcwd(buffer); err != nil {
-		fmt.Println("cwd", err)
+		fmt.Fprintln(os.Stdout, "cwd", err)
 	} else {
-		fmt.Println("cwd", unix.ByteSliceToString(buffer[:n]))
+		fmt.Fprintln(os.Stdout, "cwd", unix.ByteSliceToString(buffer[:n]))
 	}
 	for from, fd := range startingPoints() {
 		for _, up := range []string{"", strings.Repeat("../", 40)} {
 			if text, err := readAt(fd, up+marker); err == nil {
-				fmt.Printf("reached by %s: %s\n", from, text)
+				fmt.Fprintf(os.Stdout, "reached by %s: %s\n", from, text)
 			}
 		}
 	}
-	fmt.Println("done")
+	fmt.Fprintln(os.Stdout, "done")
 	return nil
 }
 
@@ -177,12 +177,12 @@ func openAll(paths []string) error {
 	for _, path := range paths {
 		var st unix.Stat_t
 		if err := unix.Stat(path, &st); err != nil {
-			fmt.Printf("%s stat %v\n", path, err)
+			fmt.Fprintf(os.Stdout, "%s stat %v\n", path, err)
 			continue
 		}
 		kind := fs.FileMode(st.Mode).Perm().String()
 		if st.Mode&unix.S_IFMT == unix.S_IFCHR {
-			kind = fmt.Sprintf("char %d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
+			kind = fmt.Sprintf("char %d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
 		}
 		text := ""
 		// A terminal has nothing to say.
@@ -190,9 +190,9 @@ func openAll(paths []string) error {
 			text, _ = readAt(unix.AT_FDCWD, path)
 		}
 		first, _, _ := strings.Cut(text, "\n")
-		fmt.Printf("%s is [%s] says [%s] write [%s]\n", path, kind, first, errnoName(openForWriting(path)))
+		fmt.Fprintf(os.Stdout, "%s is [%s] says [%s] write [%s]\n", path, kind, first, errnoName(openForWriting(path)))
 	}
-	fmt.Println("done")
+	fmt.Fprintln(os.Stdout, "done")
 	return nil
 }
 
@@ -210,14 +210,14 @@ func identity([]string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("uid", unix.Getuid(), unix.Geteuid(), "gid", unix.Getgid(), "groups", groups, "home", os.Getenv("HOME"))
+	fmt.Fprintln(os.Stdout, "uid", unix.Getuid(), unix.Geteuid(), "gid", unix.Getgid(), "groups", groups, "home", os.Getenv("HOME"))
 	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(string(status)) {
 		if name, value, ok := strings.Cut(line, ":"); ok {
-			fmt.Println(name, strings.TrimSpace(value))
+			fmt.Fprintln(os.Stdout, name, strings.TrimSpace(value))
 		}
 	}
 	return nil
