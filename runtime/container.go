@@ -184,20 +184,20 @@ func (c *Container) destroy(ctx context.Context) error {
 // dead.
 func (c *Container) killAndWait(ctx context.Context) error {
 	err := c.lc.Signal(sigKill)
-	if err != nil && !hasEnded(err) {
+	if err != nil && !foundNoProcess(err) {
 		return fmt.Errorf("kill container %q: %w", c.id, err)
 	}
 	return poll(ctx, func() (bool, error) {
 		err := c.lc.Signal(syscall.Signal(0))
-		if err != nil && !hasEnded(err) {
+		if err != nil && !foundNoProcess(err) {
 			return false, fmt.Errorf("look for the first process of container %q: %w", c.id, err)
 		}
 		return err != nil, nil
 	})
 }
 
-// hasEnded reports whether a signal found no process.
-func hasEnded(err error) bool {
+// foundNoProcess reports whether a signal found no process.
+func foundNoProcess(err error) bool {
 	return errors.Is(err, ErrNotRunning) || errors.Is(err, os.ErrProcessDone) || errors.Is(err, syscall.ESRCH)
 }
 

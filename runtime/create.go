@@ -48,6 +48,9 @@ type CreateOptions struct {
 	// NoPivot moves the root filesystem by MS_MOVE where pivot_root(2) cannot
 	// be used, as on an initramfs. It is less safe.
 	NoPivot bool
+	// prepared is called once the container exists on disk, before its first
+	// process.
+	prepared func(*Container)
 	// NoNewKeyring lets the program share the caller's session keyring.
 	NoNewKeyring bool
 }
@@ -93,6 +96,9 @@ func (r *Runtime) create(opts *CreateOptions, owner ownership) (_ *Container, re
 	c, err := r.prepare(opts, owner, &undo)
 	if err != nil {
 		return nil, err
+	}
+	if opts.prepared != nil {
+		opts.prepared(c)
 	}
 	if err := c.startInit(opts, owner, &undo); err != nil {
 		return nil, err
@@ -202,6 +208,7 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 		return err
 	}
 	process.lp.Init = true
+	process.lp.Env = withHome(process.lp.Env, c.lc.Config().Rootfs, process.lp.UID)
 	if opts.Init {
 		closeExe, err := c.addPID1(process, opts)
 		if err != nil {

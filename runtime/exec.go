@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -48,6 +49,12 @@ func (c *Container) Exec(opts ExecOptions) (_ *Process, retErr error) {
 		return nil, err
 	}
 	process.lp.SubCgroupPaths = opts.SubCgroups
+	state, err := c.lc.State()
+	if err != nil {
+		return nil, fmt.Errorf("read state of container %q: %w", c.id, err)
+	}
+	root := "/proc/" + strconv.Itoa(state.InitProcessPid) + "/root"
+	process.lp.Env = withHome(process.lp.Env, root, process.lp.UID)
 	owner := supervised
 	if opts.Detach {
 		owner = detached

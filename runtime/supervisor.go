@@ -83,6 +83,7 @@ type supervisor struct {
 	container *Container
 	group     *cgroup.Group
 	oomLog    *cgroup.OOMLog // nil if the kernel log is not to be had
+	early     []os.Signal    // came before the program ran
 	cause     Reason         // what we ended the container for; "" if we did not
 	runningAt time.Time
 }
@@ -95,9 +96,20 @@ func (s *supervisor) run(ctx context.Context) error {
 
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
-	if err := s.create(); err != nil {
+	guard := &startGuard{signals: s.opts.Signals}
+	if err := s.create(ctx, guard); err != nil {
+		if guard.stopped != 0 {
+			s.reportStopped(guard.stopped)
+			s.log.Debug("stopped while it was being created", "error", err)
+			return nil
+		}
 		return err
 	}
+	if guard.stopped != 0 {
+		s.reportStopped(guard.stopped)
+		return s.remove()
+	}
+	s.early = guard.early
 	status, err := s.supervise(ctx)
 	if err != nil {
 		return errors.Join(err, s.remove())
@@ -107,15 +119,24 @@ func (s *supervisor) run(ctx context.Context) error {
 	return s.remove()
 }
 
-func (s *supervisor) create() error {
+func (s *supervisor) create(ctx context.Context, guard *startGuard) error {
 	began := time.Now()
-	container, err := s.runtime.create(&s.opts.CreateOptions, supervised)
+	opts := s.opts.CreateOptions
+	opts.prepared = func(c *Container) { guard.watch(ctx, c) }
+	container, err := s.runtime.create(&opts, supervised)
+	guard.end()
 	if err != nil {
 		return err
 	}
 	s.container = container
 	s.report.Phases.CreateSeconds = seconds(time.Since(began))
 	return nil
+}
+
+// reportStopped tells of a container that was stopped before its program ran.
+func (s *supervisor) reportStopped(sig syscall.Signal) {
+	s.report.setExit(ExitStatus{Code: 128 + int(sig), Signal: sig})
+	s.report.Reason = ReasonKilled
 }
 
 type exit struct {
@@ -191,6 +212,9 @@ func (s *supervisor) watch(ctx context.Context, exited <-chan exit) (ExitStatus,
 	}
 	if s.opts.CPUTime > 0 {
 		cpu.Reset(s.nextCPUCheck(0))
+	}
+	for _, sig := range s.early {
+		s.forward(sig)
 	}
 	cancelled := ctx.Done()
 	for {
