@@ -98,6 +98,18 @@ vm: build samples bin/report bin/vm need-vm ## run the tests that use cgroups in
 	bin/report run vm -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout $(VM_TIMEOUT) --each $(TEST_TIMEOUT) --dir bin/vm-host --out bin/vm-out \
 		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles bin/vm-tests/*.test
 
+# PEERS=yes tries the image's runc and crun too.
+PEERS :=
+.PHONY: conformance
+conformance: build bin/report bin/vm need-vm ## run OCI's validation suite in the VM; PEERS=yes
+	@rm -rf bin/vm-validation && mkdir -p bin/vm-validation/suite bin/vm-tests && cp bin/sandboxrun bin/vm-validation/
+	@export $(WITH_GO); cd test/conformance/tools; \
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(CURDIR)/bin/vm-validation/suite/ tool; \
+	cp "$$(go list -m -f '{{.Dir}}' github.com/opencontainers/runtime-tools)/rootfs-amd64.tar.gz" $(CURDIR)/bin/vm-validation/suite/
+	@$(WITH_GO) go test -c -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ ./test/conformance
+	@bin/report run conformance -- $(AS_ROOT) bin/vm test --json --timeout 25m --each 20m --dir bin/vm-validation \
+		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_VALIDATION=/work/host/suite --env SANDBOXRUN_PEERS=$(PEERS) bin/vm-tests/conformance.test
+
 .PHONY: vm-shell
 vm-shell: build bin/vm need-vm ## open a root shell in the VM, with this tree at /work/host
 	$(AS_ROOT) bin/vm shell --dir .

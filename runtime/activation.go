@@ -28,7 +28,7 @@ const firstActivationFD = 3
 // descriptors have one owner. They are close-on-exec from then on.
 func InheritedActivation(getenv func(string) string) (Activation, error) {
 	none := Activation{}
-	if pid, err := strconv.Atoi(getenv("LISTEN_PID")); err != nil || pid != os.Getpid() {
+	if getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return none, nil // for somebody else, as sd_listen_fds(3) says
 	}
 	count, err := strconv.Atoi(getenv("LISTEN_FDS"))

@@ -142,7 +142,7 @@ func (c *Container) openNotifier(notifySocket string) (_ *notifier, retErr error
 	}
 	defer func() {
 		if retErr != nil {
-			n.out.Close()
+			retErr = errors.Join(retErr, n.out.Close())
 		}
 	}()
 	path := filepath.Join(dir.Name(), notifyName)
@@ -162,8 +162,8 @@ func (c *Container) openNotifier(notifySocket string) (_ *notifier, retErr error
 }
 
 func (n *notifier) close() {
-	n.in.Close()
-	n.out.Close()
+	n.in.Close()  //nolint:errcheck // only read from
+	n.out.Close() //nolint:errcheck // datagrams: nothing is held back
 }
 
 // serve passes messages on until stop. The manager watches us.

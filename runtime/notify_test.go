@@ -24,12 +24,7 @@ type manager struct {
 
 func startManager(t *testing.T) *manager {
 	t.Helper()
-	// Short, for sun_path, and no name that another test could have.
-	dir, err := os.MkdirTemp("", "n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &manager{address: filepath.Join(dir, "s"), messages: make(chan string, 64)}
+	m := &manager{address: filepath.Join(t.TempDir(), "s"), messages: make(chan string, 64)}
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: m.address, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -48,9 +43,10 @@ func startManager(t *testing.T) *manager {
 		}
 	}()
 	t.Cleanup(func() {
-		socket.Close()
+		if err := socket.Close(); err != nil {
+			t.Error(err)
+		}
 		<-done
-		os.RemoveAll(dir)
 	})
 	return m
 }
