@@ -40,7 +40,8 @@ TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go e
 	'SANDBOXRUN_BIN=$$SANDBOXRUN_BIN' 'SANDBOXRUN_BUNDLES=$$SANDBOXRUN_BUNDLES'")
 
 # The native tests' packages, and those that run once more in the VM with real cgroup v2.
-INTEGRATION  := ./test/integration/...
+# Not under the race detector: they start a thousand processes and race on purpose.
+INTEGRATION  := ./test/integration/... ./test/security/...
 VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./cmd/sandboxrun ./test/integration
 TEST_TIMEOUT := 10m
 VM_TIMEOUT   := 15m
@@ -83,7 +84,7 @@ test: bin/report $(if $(filter vm,$(PHASES)),need-vm) ## run every test there is
 unit: build samples bin/report ## run the tests beside the code, natively, as root, with the race detector
 	@export $(WITH_GO); \
 	bin/report run unit -- go test -json $(RACE) -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) \
-		$$(go list ./... | grep -v '/test/integration')
+		$$(go list ./... | grep -vE '/test/(integration|security)$$')
 
 .PHONY: integration
 integration: build samples bin/report ## run the testscript suites natively, as root
