@@ -14,6 +14,9 @@ DESTDIR :=
 GO_VERSION       := 1.26.8
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := .cache/bin/golangci-lint-$(GOLANGCI_VERSION)
+# The runc to compare with has the age of the libcontainer that we use: what is left are differences of ours.
+RUNC_VERSION     := $(shell sed -n 's|.*github.com/opencontainers/runc \(v[^ ]*\).*|\1|p' go.mod)
+RUNC             := .cache/bin/runc-$(RUNC_VERSION)
 
 # libcontainer's C code and libseccomp need cgo. The binary is static all the same: it is bound into sandboxes and copied
 # to other machines, where it must not depend on the C library that is there.
@@ -37,11 +40,11 @@ export SANDBOXRUN_BIN     := $(CURDIR)/bin/sandboxrun
 export SANDBOXRUN_BUNDLES := $(CURDIR)/bin/bundles
 # go test's -exec. sudo drops the environment; tests that build programs need the user's go, its settings and its modules.
 TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go env GOFLAGS)' 'GOPROXY=$$(go env GOPROXY)' 'GOMODCACHE=$$(go env GOMODCACHE)' \
-	'SANDBOXRUN_BIN=$$SANDBOXRUN_BIN' 'SANDBOXRUN_BUNDLES=$$SANDBOXRUN_BUNDLES'")
+	'SANDBOXRUN_BIN=$$SANDBOXRUN_BIN' 'SANDBOXRUN_BUNDLES=$$SANDBOXRUN_BUNDLES' 'SANDBOXRUN_RUNC=$$SANDBOXRUN_RUNC'")
 
 # The native tests' packages, and those that run once more in the VM with real cgroup v2.
 # Not under the race detector: they start a thousand processes and race on purpose.
-INTEGRATION  := ./test/integration/... ./test/security/...
+INTEGRATION  := ./test/integration/... ./test/security/... ./test/equivalence
 VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./cmd/sandboxrun ./test/integration
 TEST_TIMEOUT := 10m
 VM_TIMEOUT   := 15m
@@ -84,12 +87,12 @@ test: bin/report $(if $(filter vm,$(PHASES)),need-vm) ## run every test there is
 unit: build samples bin/report ## run the tests beside the code, natively, as root, with the race detector
 	@export $(WITH_GO); \
 	bin/report run unit -- go test -json $(RACE) -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) \
-		$$(go list ./... | grep -vE '/test/(integration|security)$$')
+		$$(go list ./... | grep -vE '/test/(integration|security|equivalence)$$')
 
 .PHONY: integration
-integration: build samples bin/report ## run the testscript suites natively, as root
-	@export $(WITH_GO); \
-	bin/report run integration -- go test -json -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) $(INTEGRATION)
+integration: build samples bin/report need-equivalence $(RUNC) ## run the testscript suites, the break-out tests and the comparison with runc, natively, as root
+	@export $(WITH_GO) SANDBOXRUN_RUNC=$(CURDIR)/$(RUNC); \
+	bin/report run integration -- go test -json -p 1 -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) $(INTEGRATION)
 
 .PHONY: vm
 vm: build samples bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
@@ -161,14 +164,18 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '%-12s %s\n' "$$target" "$$text"; done
 
 # What a target needs from the host. Met needs cost milliseconds.
-.PHONY: need-build need-lint need-vm need-bench
-need-build need-lint need-vm need-bench: need-%:
+.PHONY: need-build need-lint need-vm need-bench need-equivalence
+need-build need-lint need-vm need-bench need-equivalence: need-%:
 	@.ci/host-packages $*
 
 # Always asked for: go itself knows whether there is something to do.
 .PHONY: bin/report bin/vm
 bin/report bin/vm: bin/%: need-build
 	@$(WITH_GO) go build -buildvcs=false -tags '$(TAGS)' -o $@ ./test/$*
+
+$(RUNC): | need-build
+	GOBIN=$(CURDIR)/.cache/bin $(WITH_GO) go install -trimpath -tags 'seccomp netgo osusergo' -ldflags '$(STATIC)' github.com/opencontainers/runc@$(RUNC_VERSION)
+	mv .cache/bin/runc $@
 
 $(GOLANGCI): | need-build
 	CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(WITH_GO) go install -trimpath github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
