@@ -33,7 +33,7 @@ func homeOf(root string, uid int) string {
 	if err != nil {
 		return "/"
 	}
-	defer handle.Close() //nolint:errcheck // only read from
+	defer handle.Close()
 	if info, err := handle.Stat(); err != nil || !info.Mode().IsRegular() {
 		return "/"
 	}
@@ -41,7 +41,7 @@ func homeOf(root string, uid int) string {
 	if err != nil {
 		return "/"
 	}
-	defer file.Close() //nolint:errcheck // only read from
+	defer file.Close()
 	return homeIn(file, uid)
 }
 

@@ -173,7 +173,7 @@ func (p *Process) readPID1Status() (syscall.WaitStatus, bool) {
 
 func (p *Process) closePID1Status() {
 	if p.pid1Status != nil {
-		p.pid1Status.Close() //nolint:errcheck // only read from
+		p.pid1Status.Close()
 		p.pid1Status = nil
 	}
 }

@@ -8,12 +8,13 @@ func (inv *invocation) createCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "create",
 		Usage:     "create a container whose program waits for start",
-		ArgsUsage: "[BUNDLE] ID",
+		ArgsUsage: "[BUNDLE] [ID]",
 		Description: `Makes the container of a bundle up to the point where its program only waits
 for sandboxrun start. It stays until sandboxrun delete.
 
 BUNDLE is a directory with a config.json; without it, the bundle is --bundle or
-the working directory.
+the working directory, and the ID has to be given. Beside a BUNDLE, an omitted
+ID is generated and printed.
 
 EXAMPLES:
    sandboxrun create -b ./hello web
@@ -50,7 +51,8 @@ func (inv *invocation) createAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if t.generated {
+	if t.generated && t.runcForm {
+		// Who uses runc's form reads no ID from stdout.
 		return usagef("create needs a container ID, by which start and delete find the container; see sandboxrun create --help")
 	}
 	opts, _, limits, err := inv.containerOptions(c, t)
@@ -63,5 +65,6 @@ func (inv *invocation) createAction(c *cli.Context) error {
 	if _, err := inv.runtime.Create(*opts); err != nil {
 		return err
 	}
+	inv.printGenerated(t)
 	return nil
 }

@@ -22,6 +22,7 @@ type target struct {
 	bundle    string // as the user named it; "" is the working directory
 	id        string
 	generated bool // nobody named the container
+	runcForm  bool // the bundle is no argument, as with runc
 }
 
 // parseTarget reads the arguments of run and create:
@@ -33,9 +34,9 @@ func parseTarget(c *cli.Context) (target, error) {
 	if err := refuseLateFlags(args); err != nil {
 		return target{}, err
 	}
-	t := target{bundle: c.String("bundle")}
+	t := target{bundle: c.String("bundle"), runcForm: true}
 	if t.bundle == "" && len(args) > 0 && (len(args) == 2 || looksLikeBundle(args[0], c.String("config"))) {
-		t.bundle, args = args[0], args[1:]
+		t.bundle, t.runcForm, args = args[0], false, args[1:]
 	}
 	if len(args) > 1 {
 		return target{}, usagef("%s takes a bundle and an ID, not %q too; see sandboxrun %s --help", c.Command.Name, args[1:], c.Command.Name)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The functions of every script; see doc.go.
 rt() { "$RUNTIME" --root "$STATE" "$@"; }
 
