@@ -208,7 +208,7 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 		return err
 	}
 	process.lp.Init = true
-	process.lp.Env = withHome(process.lp.Env, c.lc.Config().Rootfs, process.lp.UID)
+	process.lp.Env = withoutWaiting(process.lp.Env, c.lc.Config().Rootfs)
 	if opts.Init {
 		closeExe, err := c.addPID1(process, opts)
 		if err != nil {

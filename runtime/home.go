@@ -19,10 +19,29 @@ const maxAccounts = 1 << 20
 // login would, unless it is set. Without it libcontainer's init looks there
 // itself, and waits for ever where a hostile image or program has put a FIFO.
 func withHome(env []string, root string, uid int) []string {
-	if slices.ContainsFunc(env, func(variable string) bool { return strings.HasPrefix(variable, "HOME=") }) {
+	if hasHome(env) {
 		return env
 	}
 	return append(slices.Clip(env), "HOME="+homeOf(root, uid))
+}
+
+// withoutWaiting returns env with HOME set to "/" if root's account file is one
+// that libcontainer's init would wait for. Otherwise init looks up HOME itself:
+// unlike us it sees the file that the bundle may mount there.
+func withoutWaiting(env []string, root string) []string {
+	handle, err := pathrs.OpenInRoot(root, "etc/passwd")
+	if err != nil {
+		return env
+	}
+	defer handle.Close()
+	if info, err := handle.Stat(); err == nil && info.Mode().IsRegular() || hasHome(env) {
+		return env
+	}
+	return append(slices.Clip(env), "HOME=/")
+}
+
+func hasHome(env []string) bool {
+	return slices.ContainsFunc(env, func(variable string) bool { return strings.HasPrefix(variable, "HOME=") })
 }
 
 // homeOf returns "/" for a user without an account, as libcontainer does, and

@@ -53,5 +53,9 @@ func TestHomeOfAHostileRoot(t *testing.T) {
 		if got := homeOf(root, 0); got != "/" {
 			t.Errorf("%s: homeOf() = %q, want /", name, got)
 		}
+		set := slices.Equal(withoutWaiting(nil, root), []string{"HOME=/"})
+		if want := name == "fifo" || name == "directory"; set != want {
+			t.Errorf("%s: withoutWaiting() sets HOME: %v, want %v", name, set, want)
+		}
 	}
 }
