@@ -47,7 +47,7 @@ TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go e
 INTEGRATION  := ./test/integration/... ./test/security/... ./test/equivalence
 VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./cmd/sandboxrun ./test/integration
 TEST_TIMEOUT := 10m
-VM_TIMEOUT   := 15m
+VM_TIMEOUT   := 20m
 FUZZTIME     := 10s
 # A race detector costs five times the time; RACE= leaves it out.
 RACE         := -race
@@ -99,7 +99,7 @@ vm: build samples bin/report bin/vm need-vm ## run the tests that use cgroups in
 	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/bundles bin/vm-host/
 	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ $(VM_PACKAGES)
 	@export $(WITH_GO); \
-	bin/report run vm -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout $(VM_TIMEOUT) --each $(TEST_TIMEOUT) --dir bin/vm-host --out bin/vm-out \
+	bin/report run vm -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-host --out bin/vm-out \
 		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles bin/vm-tests/*.test
 
 # PEERS=yes tries the image's runc and crun too.

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
 )
@@ -48,10 +49,15 @@ func (c *Container) Resume() error {
 // them, so a handle that refuses is asked once more without its memory.
 func (c *Container) status() (libcontainer.Status, error) {
 	status, err := c.lc.Status()
-	if err == nil {
-		return status, nil
+	if err != nil {
+		_, status, err = c.reload()
 	}
-	_, status, err = c.reload()
+	// On v2 a frozen group stays so when its processes have been killed.
+	if err == nil && status == libcontainer.Paused {
+		if probe := c.lc.Signal(syscall.Signal(0)); probe != nil && foundNoProcess(probe) {
+			return libcontainer.Stopped, nil
+		}
+	}
 	return status, err
 }
 
