@@ -16,6 +16,7 @@ import (
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // C constructor: joins and makes the namespaces before Go starts
 	"golang.org/x/sys/unix"
 
+	_ "github.com/sandboxrun/sandboxrun/nsinit/chroot"
 	_ "github.com/sandboxrun/sandboxrun/nsinit/patience"
 )
 

@@ -38,6 +38,7 @@ func attack(args []string) error {
 		"overwrite-pid1":  overwritePID1,
 		"pester":          pester,
 		"fake-proc":       fakeProc,
+		"climb":           climb,
 		"escapes":         escapes,
 		"escape":          escape,
 		"trusting-mounts": trustingMounts,
