@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +27,6 @@ func climb(args []string) error {
 	if err := unix.Chroot("."); err != nil {
 		return err
 	}
-	fmt.Println("climb", result(readSome(args[0])))
+	fmt.Fprintln(os.Stdout, "climb", result(readSome(args[0])))
 	return nil
 }
