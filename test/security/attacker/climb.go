@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -12,17 +11,20 @@ import (
 // the directory above it, and goes upwards from there. It tells whether it sees
 // the host's file then.
 func climb(args []string) error {
-	below, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	at, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(unix.Chroot("/bin"), unix.Fchdir(below)); err != nil {
+	if err := unix.Chroot("/bin"); err != nil {
 		return err
 	}
 	for range 40 {
-		if err := unix.Chdir(".."); err != nil {
+		if at, err = unix.Openat(at, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 			return err
 		}
+	}
+	if err := unix.Fchdir(at); err != nil {
+		return err
 	}
 	if err := unix.Chroot("."); err != nil {
 		return err
