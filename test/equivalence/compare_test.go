@@ -141,6 +141,7 @@ func TestCases(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: sandboxes need namespaces and cgroups")
 	}
+	requireTrueRoot(t)
 	t.Logf("comparing with runc %s, %s", shared.version, shared.runc)
 	// Cases mostly wait for the kernel and for programs.
 	atLeastParallel(2 * runtime.NumCPU())
