@@ -25,6 +25,10 @@ func (m Missing) String() string {
 	return fmt.Sprintf("cannot enforce %s: %s; %s", strings.Join(m.Limits, ", "), m.Why, m.Fix)
 }
 
+// SystemdPath is a cgroupsPath in systemd's form without a name, for a container whose spec has none: systemd
+// makes its group all the same.
+const SystemdPath = "::"
+
 // Missing tells which limits of r cannot be enforced on the group at cgroupsPath, nil when all can. It
 // changes nothing and reads little: nothing for a spec without limits, else a few small files. The
 // path is the spec's linux.cgroupsPath, read as libcontainer does: absolute below the mount, relative

@@ -251,6 +251,25 @@ func TestMissingRootless(t *testing.T) {
 	}
 }
 
+// Limits of a user's container that systemd makes are those that the user's own manager was given, whichever group
+// the caller itself is in.
+func TestMissingRootlessWithSystemd(t *testing.T) {
+	const manager = "user.slice/user-4321.slice/user@4321.service/"
+	h := fixtureHost(t, Unified, map[string]string{
+		"cgroup.controllers": "cpu memory pids\n", manager + "cgroup.controllers": "memory pids\n", manager + "cgroup.subtree_control": "memory\n",
+	}, map[string]string{"self/cgroup": "0::/user.slice/user-4321.slice/session-1.scope\n"})
+	limit, quota := int64(1<<20), int64(1000)
+	r := &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}, Pids: &specs.LinuxPids{Limit: &limit}, CPU: &specs.LinuxCPU{Quota: &quota}}
+	got := h.Missing(r, SystemdPath, true)
+	if len(got) != 1 || got[0].Controller != "cpu" || !strings.Contains(got[0].Why, "user@4321.service/cgroup.controllers") ||
+		!strings.Contains(got[0].Fix, "Delegate=cpu") {
+		t.Errorf("missing: %+v", got)
+	}
+	if got := h.Missing(r, SystemdPath, false); got != nil {
+		t.Errorf("missing for root: %+v", got)
+	}
+}
+
 func TestHostGroup(t *testing.T) {
 	h := fixtureHost(t, Hybrid, map[string]string{"cpu,cpuacct/": "", "memory/": "", "systemd/": "", "unified/": ""}, nil)
 	if err := os.Symlink("cpu,cpuacct", h.Root+"/cpu"); err != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -59,8 +60,7 @@ func (l *lookupV2) ask() {
 		// was delegated to it.
 		dir := l.host.Root
 		if l.rootless {
-			uid := os.Getuid()
-			dir += fmt.Sprintf("/user.slice/user-%d.slice/user@%d.service", uid, uid)
+			dir += l.host.userManager()
 		}
 		l.levels = append(l.levels, level{dir: dir, controllers: fieldsOf(dir + "/cgroup.controllers"), writable: true})
 		return
@@ -85,6 +85,19 @@ func (l *lookupV2) ask() {
 		dir += "/" + rest[0]
 		rest = rest[1:]
 	}
+}
+
+// userManager returns the group of the caller's own service manager. In a user namespace the user ID that counts
+// is the host's, which only the caller's group tells.
+func (h *Host) userManager() string {
+	uid := strconv.Itoa(os.Getuid())
+	for part := range strings.SplitSeq(h.ownGroup(""), "/") {
+		owner, found := strings.CutSuffix(strings.TrimPrefix(part, "user-"), ".slice")
+		if _, err := strconv.ParseUint(owner, 10, 32); found && err == nil {
+			uid = owner
+		}
+	}
+	return "/user.slice/user-" + uid + ".slice/user@" + uid + ".service"
 }
 
 func readLevel(dir string) level {

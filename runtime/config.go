@@ -25,6 +25,12 @@ const cgroupPrefix = "sandboxrun-"
 // itself is left as it is.
 func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) {
 	spec := withAbsolutePaths(opts.Spec, opts.Bundle)
+	if r.cfg.SystemdCgroup {
+		var err error
+		if spec, err = systemdSpec(spec, opts.ID); err != nil {
+			return nil, err
+		}
+	}
 	if cgroups.IsCgroup2UnifiedMode() && !hasNamespace(spec, specs.CgroupNamespace) {
 		bindCgroups(spec.Mounts)
 	}

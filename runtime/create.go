@@ -224,6 +224,9 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 
 	began := time.Now()
 	if err := c.start(process, opts.Spec.Process.Terminal, &opts.ProcessOptions, owner, undo); err != nil {
+		if hasNamespace(opts.Spec, specs.UserNamespace) {
+			err = explainUserNamespace(err, "/proc/sys")
+		}
 		return fmt.Errorf("container %q: %w", c.id, err)
 	}
 	c.runtime.log.Debug("created", slog.String("id", c.id), slog.Duration("took", time.Since(began)))

@@ -25,6 +25,10 @@ var (
 	ErrNotPaused = libcontainer.ErrNotPaused
 	// ErrWrongState: the container's state does not allow the operation.
 	ErrWrongState = errors.New("wrong container state")
+	// ErrNoCgroup: an ordinary user made the container, and had no cgroup delegated.
+	ErrNoCgroup = errors.New("it has no cgroup of its own")
+	// ErrNoCRIU: there is no CRIU here that could save or restore a container.
+	ErrNoCRIU = errors.New("criu is not installed")
 	// ErrNewerState: the state on disk was written by a newer sandboxrun.
 	ErrNewerState = errors.New("state was written by a newer sandboxrun")
 )

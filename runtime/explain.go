@@ -38,6 +38,8 @@ var explanations = []struct{ text, advice string }{
 	{"container init was OOM-killed", adviceMemory},
 	{"current working directory is safe: getwd: ", "the seccomp profile forbids getcwd, which libcontainer calls under a profile that it has to load early; allow getcwd or set process.noNewPrivileges"},
 	{"rootless container requires user namespaces", "an ordinary user can only run a bundle with a user namespace; make one by sandboxrun spec --rootless, or be root"},
+	{"unable to start unit", "systemd refuses the container's unit; see linux.cgroupsPath, the limits, and the annotations org.systemd.property.*"},
+	{"failed to connect to dbus", "systemd cannot be reached; an ordinary user needs a session or `loginctl enable-linger`, with XDG_RUNTIME_DIR set to /run/user/UID; or leave --systemd-cgroup out"},
 	{"unable to store init state", "the filesystem of the state root cannot be written; free some space or give another --root"},
 }
 
@@ -49,7 +51,7 @@ const initFailure = "unable to start container process: error during container i
 // user can do about it, where that is known, and no ceremony. The error itself
 // stays in the chain.
 func explainLibcontainer(err error) error {
-	text := strings.TrimPrefix(err.Error(), initFailure)
+	text := withoutProperties(strings.TrimPrefix(err.Error(), initFailure))
 	for _, e := range explanations {
 		if strings.Contains(text, e.text) {
 			return explained{fmt.Sprintf("cannot start: %s (%s)", e.advice, text), err}

@@ -45,7 +45,7 @@ type Leftover struct {
 func (r *Runtime) GC(ctx context.Context, opts GCOptions) ([]Leftover, error) {
 	ids, err := r.knownIDs()
 	if err != nil {
-		return nil, fmt.Errorf("look for leftovers: %w", err)
+		return nil, fmt.Errorf("look for leftovers: %w", r.explainRoot(err))
 	}
 	found := []Leftover{}
 	var problems []error

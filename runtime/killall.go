@@ -66,7 +66,7 @@ func (c *Container) openGroup() (*cgroup.Group, error) {
 func (c *Container) Processes() ([]int, error) {
 	pids, err := c.lc.Processes()
 	if err != nil {
-		return nil, fmt.Errorf("list processes of container %q: %w", c.id, err)
+		return nil, c.explainNoCgroup("list the processes of", fmt.Errorf("list processes of container %q: %w", c.id, err))
 	}
 	return append([]int{}, pids...), nil
 }

@@ -28,6 +28,10 @@ func (b logBridge) Fire(e *logrus.Entry) error {
 	if strings.HasPrefix(e.Message, "cannot serialize hook of type configs.FuncHook") {
 		return nil
 	}
+	// Asked for on every failed start, and there is nothing to ask where an ordinary user has no cgroup.
+	if e.Level == logrus.WarnLevel && e.Message == "unable to get oom kill count" {
+		e.Level = logrus.DebugLevel
+	}
 	attrs := make([]slog.Attr, 0, len(e.Data))
 	for key, value := range e.Data {
 		attrs = append(attrs, slog.Any(key, value))

@@ -22,7 +22,7 @@ func (c *Container) Pause() error {
 		return fmt.Errorf("cannot pause container %q: %w", c.id, ErrNotRunning)
 	}
 	if err := fresh.lc.Pause(); err != nil {
-		return fmt.Errorf("pause container %q: %w", c.id, err)
+		return c.explainNoCgroup("pause", fmt.Errorf("pause container %q: %w", c.id, err))
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
-	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runc/libcontainer"
 
 	// Without this import libcontainer refuses device rules on cgroup v2.
@@ -49,8 +49,9 @@ type Config struct {
 // its configuration, so any number of handles and processes may work on one
 // root at once. All methods are safe for concurrent use.
 type Runtime struct {
-	cfg Config
-	log *slog.Logger
+	cfg      Config
+	log      *slog.Logger
+	rootless func() bool
 }
 
 // New checks cfg and returns a handle. It touches nothing on disk.
@@ -62,7 +63,8 @@ func New(cfg Config) (*Runtime, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Root = filepath.Clean(cfg.Root)
-	return &Runtime{cfg: cfg, log: cfg.Logger}, nil
+	rootless := sync.OnceValue(func() bool { return detectRootless(cfg.SystemdCgroup) })
+	return &Runtime{cfg: cfg, log: cfg.Logger, rootless: rootless}, nil
 }
 
 func (r *Runtime) containersDir() string     { return filepath.Join(r.cfg.Root, "containers") }
@@ -76,11 +78,14 @@ func (r *Runtime) lockContainer(id string) (*lockfile.Lock, error) {
 func (r *Runtime) makeRoot() error {
 	for _, dir := range []string{r.containersDir(), filepath.Dir(r.lockPath("id"))} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("cannot keep state in %q: %w; give a writable directory with --root", r.cfg.Root, err)
+			return r.cannotKeepState(err)
 		}
 	}
 	return nil
 }
+
+// SystemdCgroup reports whether systemd makes the cgroups.
+func (r *Runtime) SystemdCgroup() bool { return r.cfg.SystemdCgroup }
 
 // RootlessCgroups reports whether cgroup permission errors are to be ignored.
 func (r *Runtime) RootlessCgroups() bool {
@@ -90,7 +95,7 @@ func (r *Runtime) RootlessCgroups() bool {
 	case RootlessNo:
 		return false
 	default:
-		return os.Geteuid() != 0 || userns.RunningInUserNS()
+		return r.rootless()
 	}
 }
 
@@ -102,7 +107,7 @@ func (r *Runtime) Load(id string) (*Container, error) {
 	}
 	lc, err := libcontainer.Load(r.containersDir(), id)
 	if err != nil {
-		return nil, fmt.Errorf("load container %q: %w", id, err)
+		return nil, fmt.Errorf("load container %q: %w", id, r.explainRoot(err))
 	}
 	return &Container{runtime: r, id: id, lc: lc}, nil
 }
@@ -114,7 +119,7 @@ func (r *Runtime) Load(id string) (*Container, error) {
 func (r *Runtime) List() ([]State, error) {
 	ids, err := subdirectories(r.containersDir())
 	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
+		return nil, fmt.Errorf("list containers: %w", r.explainRoot(err))
 	}
 	states := []State{}
 	var problems []error

@@ -151,6 +151,11 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 		return ExitStatus{}, fmt.Errorf("open cgroup of container %q: %w", s.container.id, err)
 	}
 	s.group = group
+	if s.opts.CPUTime > 0 {
+		if _, err := group.CPUUsage(); err != nil {
+			return ExitStatus{}, fmt.Errorf("cannot hold the limit on CPU time: %w; %s, or leave it out", err, adviceDelegate)
+		}
+	}
 	if s.opts.Subreaper && !s.container.hasOwnPIDNamespace() {
 		stop, err := reapOrphans(s.container)
 		if err != nil {

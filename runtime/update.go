@@ -68,7 +68,7 @@ func (c *Container) updateLocked(opts UpdateOptions) error {
 	group.SkipDevices = true
 	group.Freezer = cgroups.Undefined
 	if err := fresh.lc.Set(config); err != nil {
-		return fmt.Errorf("update container %q: %w", c.id, err)
+		return c.explainNoCgroup("update", fmt.Errorf("update container %q: %w", c.id, err))
 	}
 	return nil
 }

@@ -111,7 +111,11 @@ func (inv *invocation) applyLimits(spec *specs.Spec, limits cgroup.Limits, allow
 	if err != nil {
 		return nil, err
 	}
-	missing := host.Missing(resources, spec.Linux.CgroupsPath, inv.runtime.RootlessCgroups())
+	path := spec.Linux.CgroupsPath
+	if path == "" && inv.runtime.SystemdCgroup() {
+		path = cgroup.SystemdPath
+	}
+	missing := host.Missing(resources, path, inv.runtime.RootlessCgroups())
 	if len(missing) == 0 {
 		return nil, nil
 	}
