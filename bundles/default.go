@@ -137,9 +137,17 @@ func defaultNamespaces() []specs.LinuxNamespace {
 // spec --rootless` does: a user namespace in which the effective user and group
 // of this process are root, the host's network, the host's /sys bound read-only
 // (a sysfs can only be mounted by the owner of the network namespace), no uid= and
-// gid= mount options (only one of each is mapped) and no cgroup settings.
+// gid= mount options (only one of each may be mapped) and no cgroup settings.
+//
+// Beyond `runc spec`, it maps the subordinate IDs of a user who has some and the
+// tools to map them, newuidmap and newgidmap: with them the container has other
+// users than root.
 func Rootless(spec *specs.Spec) {
-	rootless(spec, uint32(os.Geteuid()), uint32(os.Getegid()))
+	uid, gid := uint32(os.Geteuid()), uint32(os.Getegid())
+	rootless(spec, uid, gid)
+	if uid != 0 {
+		mapSubordinateIDs(spec, uid)
+	}
 }
 
 func rootless(spec *specs.Spec, uid, gid uint32) {

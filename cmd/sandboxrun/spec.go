@@ -13,12 +13,15 @@ func (inv *invocation) specCommand() *cli.Command {
 		Description: `Writes a config.json that runs sh from the directory rootfs beside it, with
 the default seccomp profile. It never overwrites one.
 
+With --rootless, the user who calls is root in the container. Other users are
+there if newuidmap and newgidmap are installed and the user has subordinate IDs.
+
 EXAMPLES:
    mkdir -p box/rootfs && cd box && sandboxrun spec
    sandboxrun spec --rootless -b box`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "write it to the bundle `DIR` (default: the working directory)"},
-			&cli.BoolFlag{Name: "rootless", Usage: "for a user without privileges"},
+			&cli.BoolFlag{Name: "rootless", Usage: "for a user without privileges, with the IDs that /etc/subuid and /etc/subgid give to the user"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
