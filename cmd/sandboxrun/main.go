@@ -82,6 +82,7 @@ func (inv *invocation) app() *cli.App {
 			inv.resumeCommand(),
 			inv.updateCommand(),
 			inv.psCommand(),
+			inv.mountsCommand(),
 			inv.eventsCommand(),
 			inv.stateCommand(),
 			inv.killCommand(),
