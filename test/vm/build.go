@@ -16,7 +16,8 @@ import (
 
 // image is a finished image in the cache.
 type image struct {
-	dir string
+	dir     string
+	flavour flavour
 }
 
 func (i image) kernel() string   { return filepath.Join(i.dir, "vmlinuz") }
@@ -24,32 +25,32 @@ func (i image) initrd() string   { return filepath.Join(i.dir, "initrd") }
 func (i image) root() string     { return filepath.Join(i.dir, "root.img") }
 func (i image) manifest() string { return filepath.Join(i.dir, "manifest") }
 
-// image returns the image for this version of its inputs and whether it is
-// there already.
-func (c cache) image() (image, bool) {
-	found := image{dir: filepath.Join(c.dir, imageHash())}
+// image returns a flavour's image for this version of its inputs and whether
+// it is there already.
+func (c cache) image(f flavour) (image, bool) {
+	found := image{dir: filepath.Join(c.dir, f.hash()), flavour: f}
 	_, err := os.Stat(found.manifest())
 	return found, err == nil
 }
 
-// ensureImage returns the image, building it first if it isn't there. It says
-// on progress what takes long. Concurrent callers build once.
-func (c cache) ensureImage(ctx context.Context, progress io.Writer) (_ image, retErr error) {
-	if found, ok := c.image(); ok {
+// ensureImage returns a flavour's image, building it first if it isn't there.
+// It says on progress what takes long. Concurrent callers build once.
+func (c cache) ensureImage(ctx context.Context, f flavour, progress io.Writer) (_ image, retErr error) {
+	if found, ok := c.image(f); ok {
 		return found, nil
 	}
 	if runtime.GOARCH != "amd64" {
 		return image{}, fmt.Errorf("cannot build the image: it is made for amd64 only, this is %s", runtime.GOARCH)
 	}
 	if os.Geteuid() != 0 {
-		return image{}, errors.New("cannot build the image: debootstrap needs root; run `go run ./test/vm build` as root once")
+		return image{}, errors.New("cannot build the image: debootstrap needs root; run `go run ./test/vm build --image " + f.name + "` as root once")
 	}
 	lock, err := c.lock()
 	if err != nil {
 		return image{}, err
 	}
 	defer lock.Close()
-	found, ok := c.image()
+	found, ok := c.image(f)
 	if ok {
 		return found, nil
 	}
@@ -64,18 +65,19 @@ func (c cache) ensureImage(ctx context.Context, progress io.Writer) (_ image, re
 	}
 	defer func() { retErr = errors.Join(retErr, work.remove()) }()
 	inputs := map[string]string{
-		"packages.txt": packageList,
+		"packages.txt": f.packages,
 		"sources.list": sourcesList(hostSources()),
 		"apt.conf":     hostAptConf(),
+		"script":       f.script,
 	}
 	for name, content := range inputs {
 		if err := os.WriteFile(filepath.Join(work.dir, name), []byte(content), 0o644); err != nil {
 			return image{}, fmt.Errorf("write build input: %w", err)
 		}
 	}
-	err = buildStep(ctx, progress, "image", imageScript, base,
+	err = buildStep(ctx, progress, "image "+f.name, imageScript, base,
 		filepath.Join(work.dir, "packages.txt"), filepath.Join(work.dir, "sources.list"),
-		filepath.Join(work.dir, "apt.conf"), work.dir)
+		filepath.Join(work.dir, "apt.conf"), filepath.Join(work.dir, "script"), work.dir)
 	if err != nil {
 		return image{}, err
 	}
@@ -126,7 +128,7 @@ func keep(finished, name string) error {
 // buildStep runs a build script in PID and mount namespaces of its own: at its
 // end, and at the harness's, every process and mount that it made is gone.
 func buildStep(ctx context.Context, progress io.Writer, name, script string, args ...string) error {
-	fmt.Fprintf(progress, "vm: building the %s; this takes about half a minute\n", name)
+	fmt.Fprintf(progress, "vm: building the %s; this takes half a minute to two\n", name)
 	began := time.Now()
 	var log tail
 	cmd := exec.Command("sh", append([]string{"-s", "--"}, args...)...)

@@ -18,17 +18,15 @@ var (
 	baseScript string
 	//go:embed image/image.sh
 	imageScript string
-	//go:embed image/packages.txt
-	packageList string
 )
 
 // cache is the directory that keeps images:
 //
-//	base-HASH/base.tar              debootstrap's result
-//	HASH/{vmlinuz,initrd,root.img,manifest}
-//	HASH/accelerator.json           what was found out about KVM
-//	tmp/                            of running harnesses; see scratch
-//	lock                            held while building
+//	base-HASH/base.tar                        debootstrap's result
+//	HASH/{vmlinuz,initrd,root.img,manifest}   an image of one flavour
+//	HASH/accelerator.json                     what was found out about KVM
+//	tmp/                                      of running harnesses; see scratch
+//	lock                                      held while building
 //
 // A directory with a hash is complete: it was renamed to that name when it
 // was finished. Several harnesses may use one cache at once.
@@ -78,11 +76,6 @@ func repositoryRoot() (string, error) {
 // of it: they all have the same packages.
 func baseHash() string {
 	return contentHash(suite, baseScript)
-}
-
-// imageHash names the finished image by what it is made of.
-func imageHash() string {
-	return contentHash(baseHash(), imageScript, packageList)
 }
 
 // contentHash returns 16 hex digits of a hash that tells ("ab", "c") from

@@ -58,7 +58,7 @@ func TestScratchRemovesOnlyLeftovers(t *testing.T) {
 
 func TestImageIsUsedOnlyWhenComplete(t *testing.T) {
 	c := testCache(t)
-	img, complete := c.image()
+	img, complete := c.image(flavours()[0])
 	if complete {
 		t.Error("an image in an empty cache")
 	}
@@ -72,8 +72,32 @@ func TestImageIsUsedOnlyWhenComplete(t *testing.T) {
 	if err := keep(finished, img.dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, complete := c.image(); !complete {
+	if _, complete := c.image(flavours()[0]); !complete {
 		t.Error("no image after keep")
+	}
+}
+
+func TestFlavours(t *testing.T) {
+	hashes := map[string]string{}
+	for _, f := range flavours() {
+		if other, taken := hashes[f.hash()]; taken {
+			t.Errorf("%s has the image of %s", f.name, other)
+		}
+		hashes[f.hash()] = f.name
+		if found, err := findFlavour(f.name); err != nil || found != f {
+			t.Errorf("%s: got %+v, %v", f.name, found, err)
+		}
+		if !strings.HasPrefix(f.packages, basePackages) {
+			t.Errorf("%s has not what every guest has", f.name)
+		}
+		changed := f
+		changed.script += "true\n"
+		if changed.hash() == f.hash() {
+			t.Errorf("%s: another script makes the same image", f.name)
+		}
+	}
+	if _, err := findFlavour("none"); err == nil || err.Error() != `cannot use --image "none": not one of base, engines, systemd` {
+		t.Errorf("got %v", err)
 	}
 }
 

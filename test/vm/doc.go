@@ -3,11 +3,11 @@
 // delegated, passes its output through as it comes and ends with its exit
 // code.
 //
-//	go run ./test/vm run   [--dir DIR] [--out DIR] [--timeout D] [--memory M] -- COMMAND ARG...
-//	go run ./test/vm test  [--dir DIR] [--out DIR] [--timeout D] [--each D] [--json] BINARY... [-- ARG...]
-//	go run ./test/vm shell [--dir DIR] [--out DIR] [--memory M]
-//	go run ./test/vm build
-//	go run ./test/vm which
+//	go run ./test/vm run   [--image F] [--dir DIR] [--out DIR] [--timeout D] [--memory M] -- COMMAND ARG...
+//	go run ./test/vm test  [--image F] [--dir DIR] [--out DIR] [--timeout D] [--each D] [--json] BINARY... [-- ARG...]
+//	go run ./test/vm shell [--image F] [--dir DIR] [--out DIR] [--memory M]
+//	go run ./test/vm build [--image F]
+//	go run ./test/vm which [--image F]
 //
 // What the command finds: itself in /sys/fs/cgroup/command, the harness in
 // /sys/fs/cgroup/init and all controllers enabled at the root, which is
@@ -19,13 +19,20 @@
 // blank disk of 64 MiB that the command may overwrite) and what --env adds.
 // Standard input is /dev/null.
 //
+// Images come in flavours (--image). base is all of the above; engines has
+// containerd, podman and docker too, none of them started; systemd has that as
+// PID 1, with logins and users' own managers: there the harness and the command
+// are a service in the group sandboxrun-vm.service, which is delegated to them
+// and has their two groups, and the command begins when everything else has
+// been started.
+//
 // The exit code is the command's own, 128+n if signal n ended it; 124 if it
 // was ended at the deadline; 125 for a failure of the harness or the machine;
 // 2 for wrong usage; 130 and 143 when SIGINT or SIGTERM ended the harness.
 //
 // test runs binaries made by `go test -c`, all in one boot, each in a
 // directory named after its package with that package's testdata beside it,
-// in a mount namespace and a control group (/sys/fs/cgroup/test-N) of its own,
+// in a mount namespace and a control group (test-N, beside command) of its own,
 // with -test.v, a deadline (--each) and ARG... after all those. A line as of
 // go test ends each one's output; with --json the output is that of
 // `go test -json`. A binary that leaves a process in its group has failed.
@@ -33,16 +40,18 @@
 //
 // # How it fits together
 //
-// The image is made once from Debian packages and kept under
+// Each flavour's image is made once from Debian packages and kept under
 // ${SANDBOXRUN_CACHE:-.cache}/vm, named by a hash of what it is made of
-// (image/packages.txt and the scripts beside it); debootstrap's result is kept
-// apart, so that a changed package list doesn't repeat it. Package mirrors are
+// (image/packages.txt, the flavour's own list and the scripts beside them);
+// debootstrap's result is kept apart, so that a changed package list doesn't
+// repeat it. Package mirrors are
 // the host's own apt sources where the host is Debian. Building needs root;
 // running needs none.
 //
 //	harness (this command)                       guest
 //	  QEMU: -kernel vmlinuz -initrd ------------> init.sh: root disk, switch_root
-//	        image's initrd + /vm of this run      boot.sh: mounts, cgroups, disks
+//	        image's initrd + /vm of this run      [systemd, which starts]
+//	                                              boot.sh: mounts, cgroups, disks
 //	  port control   <- booted
 //	                 -> go SECONDS
 //	  port stdout    <-------- the command's streams

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -29,8 +30,8 @@ const usage = `usage: go run ./test/vm COMMAND
   run   [flags] -- COMMAND ARG...  run a command in a fresh virtual machine with cgroup v2
   test  [flags] BINARY...          run Go test binaries (go test -c) in one
   shell [flags]                    a prompt in one, on this terminal
-  build                            make the image, if it isn't there
-  which                            say where the image is, and whether KVM is used
+  build [--image FLAVOUR]          make the image, if it isn't there
+  which [--image FLAVOUR]          say where the image is, and whether KVM is used
 
 go run ./test/vm COMMAND --help lists the flags.
 `
@@ -127,6 +128,7 @@ func dispatch(ctx context.Context, args []string) (int, error) {
 // options are the flags that commands share.
 type options struct {
 	dir, out    string
+	image       string
 	timeout     time.Duration
 	memory      string
 	accelerator string
@@ -153,11 +155,17 @@ func (o *options) flagSet(name string, timeout time.Duration) *flag.FlagSet {
 	flags.StringVar(&o.dir, "dir", "", "host `directory` whose copy appears at /work/host")
 	flags.StringVar(&o.out, "out", "", "host `directory` that gets what is left in /out")
 	flags.DurationVar(&o.timeout, "timeout", timeout, "deadline of everything after the image is built; 0 for none")
-	flags.StringVar(&o.memory, "memory", "2G", "the machine's memory (`size`)")
+	imageFlag(flags, &o.image)
+	flags.StringVar(&o.memory, "memory", "", "the machine's memory (`size`); 2G, with the image engines 3G, if it isn't given")
 	flags.StringVar(&o.accelerator, "accel", "auto", "`kvm`, tcg or auto: KVM if a guest boots with it")
 	flags.BoolVar(&o.verbose, "verbose", false, "show the guest's console on stderr")
 	flags.Var(&o.env, "env", "`NAME=VALUE` in the command's environment; may be repeated")
 	return flags
+}
+
+// imageFlag adds the flag that chooses an image's flavour.
+func imageFlag(flags *flag.FlagSet, name *string) {
+	flags.StringVar(name, "image", "base", "`flavour` of the image: base, engines or systemd")
 }
 
 // parse parses args; the reason for errUsage has been printed.
@@ -179,7 +187,11 @@ type session struct {
 
 // open builds the image if need be and fills in a request.
 func (o *options) open(ctx context.Context) (*session, error) {
-	memory, err := units.RAMInBytes(o.memory)
+	f, err := findFlavour(o.image)
+	if err != nil {
+		return nil, err
+	}
+	memory, err := units.RAMInBytes(cmp.Or(o.memory, f.memory))
 	if err != nil || memory < 256<<20 {
 		return nil, fmt.Errorf("cannot use --memory %q: not a size of 256M or more", o.memory)
 	}
@@ -192,7 +204,7 @@ func (o *options) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := c.ensureImage(ctx, os.Stderr)
+	img, err := c.ensureImage(ctx, f, os.Stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -302,15 +314,29 @@ func terminalSettings() []string {
 	return []string{"TERM=" + term, fmt.Sprintf("LINES=%d", size.Row), fmt.Sprintf("COLUMNS=%d", size.Col)}
 }
 
-func buildCommand(ctx context.Context, args []string) (int, error) {
-	if err := parse(flag.NewFlagSet("build", flag.ContinueOnError), args); err != nil {
-		return 0, err
+// parseImage parses the flags of a command that has none but --image and
+// returns the cache and the flavour asked for.
+func parseImage(name string, args []string) (cache, flavour, error) {
+	var chosen string
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	imageFlag(flags, &chosen)
+	if err := parse(flags, args); err != nil {
+		return cache{}, flavour{}, err
+	}
+	f, err := findFlavour(chosen)
+	if err != nil {
+		return cache{}, flavour{}, err
 	}
 	c, err := openCache()
+	return c, f, err
+}
+
+func buildCommand(ctx context.Context, args []string) (int, error) {
+	c, f, err := parseImage("build", args)
 	if err != nil {
 		return 0, err
 	}
-	img, err := c.ensureImage(ctx, os.Stderr)
+	img, err := c.ensureImage(ctx, f, os.Stderr)
 	if err != nil {
 		return 0, err
 	}
@@ -319,16 +345,13 @@ func buildCommand(ctx context.Context, args []string) (int, error) {
 }
 
 func whichCommand(ctx context.Context, args []string) (int, error) {
-	if err := parse(flag.NewFlagSet("which", flag.ContinueOnError), args); err != nil {
-		return 0, err
-	}
-	c, err := openCache()
+	c, f, err := parseImage("which", args)
 	if err != nil {
 		return 0, err
 	}
-	img, built := c.image()
+	img, built := c.image(f)
 	if !built {
-		return 1, fmt.Errorf("no image yet: %s would be built; run `go run ./test/vm build`", img.dir)
+		return 1, fmt.Errorf("no image yet: %s would be built; run `go run ./test/vm build --image %s`", img.dir, f.name)
 	}
 	found, err := c.accelerator(ctx, img, os.Stderr)
 	if err != nil {

@@ -122,7 +122,7 @@ func (c cache) prepare(ctx context.Context, img image, req request) (_ media, re
 	if m.initrd, err = namelessFile(c.dir, 0); err != nil {
 		return media{}, err
 	}
-	if err := writeInitrd(m.initrd, img.initrd(), req, m.token); err != nil {
+	if err := writeInitrd(m.initrd, img, req, m.token); err != nil {
 		return media{}, fmt.Errorf("write initrd: %w", err)
 	}
 	if req.hostDir != "" {
@@ -140,8 +140,8 @@ func (c cache) prepare(ctx context.Context, img image, req request) (_ media, re
 
 // writeInitrd writes the image's initrd and, as a second archive, what is this
 // run's own.
-func writeInitrd(to io.Writer, from string, req request, token []byte) error {
-	base, err := os.ReadFile(from)
+func writeInitrd(to io.Writer, img image, req request, token []byte) error {
+	base, err := os.ReadFile(img.initrd())
 	if err != nil {
 		return err
 	}
@@ -151,6 +151,9 @@ func writeInitrd(to io.Writer, from string, req request, token []byte) error {
 		{name: "vm/boot.sh", mode: 0o644, data: []byte(bootScript)},
 		{name: "vm/command", mode: 0o644, data: []byte(req.command.script())},
 		{name: "vm/token", mode: 0o600, data: token},
+	}
+	if img.flavour.systemd {
+		files = append(files, archiveFile{name: "vm/systemd", mode: 0o644})
 	}
 	if req.interactive {
 		files = append(files, archiveFile{name: "vm/interactive", mode: 0o644})

@@ -91,7 +91,7 @@ func linkOrCopy(from, to string) error {
 // mark is for the harness: begin, or end with exit code and milliseconds.
 const testScriptHead = `
 run_test() { # NUMBER PACKAGE DIRECTORY BINARY ARG...
-	group=/sys/fs/cgroup/test-$1 package=$2 directory=$3 binary=$4
+	group=$groups/test-$1 package=$2 directory=$3 binary=$4
 	shift 4
 	mkdir "$group"
 	printf '%s begin %s\n' "$mark" "$package"
@@ -119,6 +119,10 @@ run_test() { # NUMBER PACKAGE DIRECTORY BINARY ARG...
 	printf '%s end %s %d %d\n' "$mark" "$package" "$code" "$(($(date +%s%3N) - began))"
 }
 failed=0
+# The parent of this script's own group.
+read -r own </proc/self/cgroup
+own=${own#0::}
+groups=/sys/fs/cgroup${own%/*}
 `
 
 // testScript returns the shell script that runs tests one after the other. Its

@@ -34,7 +34,7 @@ func harness(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, built := c.image(); !built && os.Geteuid() != 0 {
+	if _, built := c.image(flavours()[0]); !built && os.Geteuid() != 0 {
 		t.Skip("needs root to build the image")
 	}
 	binary := filepath.Join(t.TempDir(), "vm")
@@ -246,6 +246,35 @@ func waitGone(t *testing.T, pidfd *os.File) {
 	}
 }
 
+// TestRunUnderSystemd holds what the flavour systemd is for: units by D-Bus,
+// users' own managers, and a command with its own delegated group.
+func TestRunUnderSystemd(t *testing.T) {
+	binary := harness(t)
+	probe := `
+		systemctl is-system-running --wait
+		cat /proc/1/comm /proc/self/cgroup
+		systemd-run --quiet --scope --unit=probe -p MemoryMax=64M sh -c 'cat /proc/self/cgroup; cat /sys/fs/cgroup/system.slice/probe.scope/memory.max'
+		loginctl enable-linger tester && systemctl start user@1000
+		runuser -u tester -- env XDG_RUNTIME_DIR=/run/user/1000 systemctl --user is-system-running
+		mkdir "/sys/fs/cgroup/sandboxrun-vm.service/probe" && ls /sys/fs/cgroup/sandboxrun-vm.service/probe/io.max
+		systemd-run --quiet --scope sleep 1000 &
+		systemd-run --quiet --scope --slice=machine.slice sleep 1000 &
+		while [ "$(pgrep -xc sleep)" -lt 2 ]; do :; done
+		exit 6`
+	got := runHarness(t, 4*time.Minute, binary, "run", "--image", "systemd", "--", "sh", "-c", probe)
+	want := `running
+systemd
+0::/sandboxrun-vm.service/command
+0::/system.slice/probe.scope
+67108864
+running
+/sys/fs/cgroup/sandboxrun-vm.service/probe/io.max
+`
+	if got.code != 6 || got.stdout != want {
+		t.Errorf("got %+v, want exit code 6 and\n%s", got, want)
+	}
+}
+
 // TestTestInGuest runs this package's own tests in a guest.
 func TestTestInGuest(t *testing.T) {
 	binary := harness(t)
@@ -273,7 +302,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%q: %d, %v, want usage", args, code, err)
 		}
 	}
-	for _, args := range [][]string{{"run", "--memory", "1", "--", "true"}, {"run", "--dir", "/absent", "--", "true"}, {"run", "--env", "x=y", "--accel", "xen", "--memory", "?", "--", "true"}} {
+	for _, args := range [][]string{{"run", "--memory", "1", "--", "true"}, {"run", "--dir", "/absent", "--", "true"}, {"run", "--env", "x=y", "--accel", "xen", "--memory", "?", "--", "true"}, {"run", "--image", "none", "--", "true"}, {"which", "--image", ""}} {
 		code, err := dispatch(t.Context(), args)
 		if err == nil || !strings.HasPrefix(err.Error(), "cannot use --") || exitCode(code, err, io.Discard) != exitFailure {
 			t.Errorf("%q: %d, %v, want what is wrong", args, code, err)

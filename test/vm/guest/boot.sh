@@ -1,8 +1,8 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
-# PID 1 of the guest, after the initramfs. Brings the machine up, runs one
-# command (/run/vm/command), writes /out and its exit code to the report disk
-# and powers off. It talks with the harness over the virtio port "control":
+# PID 1 of the guest, after the initramfs, or a service of the systemd that is
+# PID 1 then. Brings the machine up, runs one command (/run/vm/command), writes
+# /out and its exit code to the report disk and powers off. It talks with the harness over the virtio port "control":
 #
 #	guest -> host   booted
 #	host -> guest   go SECONDS      0: no limit
@@ -11,12 +11,17 @@
 #	host -> guest   bye             once both output streams have ended
 #
 # In /run/vm: command (a shell script), token (ends each output stream),
-# interactive (exists: the command gets the serial console instead).
+# interactive (exists: the command gets the serial console instead), systemd
+# (exists: that is PID 1).
 #
 # busybox runs this and what it calls without a path: under software emulation
 # a static program starts in a fraction of the time.
 vm=/run/vm
 PATH=$vm/bin
+# The parent of the harness's groups and the command's: the root, or what
+# systemd delegates to this service.
+groups=/sys/fs/cgroup
+[ ! -e $vm/systemd ] || groups=$groups/sandboxrun-vm.service
 
 say() { echo "sandboxrun-vm: $*" >/dev/console; }
 
@@ -68,14 +73,14 @@ mount_all() {
 delegate() {
 	# Before the controllers are enabled: a group with processes of its own
 	# may not give controllers to its children.
-	mkdir /sys/fs/cgroup/init /sys/fs/cgroup/command
+	mkdir "$groups/init" "$groups/command"
 	while read -r pid; do
 		# Kernel threads stay, and refuse.
-		echo "$pid" >/sys/fs/cgroup/init/cgroup.procs
-	done </sys/fs/cgroup/cgroup.procs 2>/dev/null
+		echo "$pid" >"$groups/init/cgroup.procs"
+	done <"$groups/cgroup.procs" 2>/dev/null
 	# shellcheck disable=SC2013 # words are meant
-	for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
-		echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control ||
+	for controller in $(cat "$groups/cgroup.controllers"); do
+		echo "+$controller" >"$groups/cgroup.subtree_control" ||
 			say "cannot enable the $controller controller"
 	done
 }
@@ -103,17 +108,21 @@ stream() {
 }
 
 # What the command left behind may hold its streams open for ever. Killing that,
-# and not the readers, loses nothing that was written.
+# and not the readers, loses nothing that was written. Of systemd's own groups
+# it is the slices of users and machines, and the scopes.
 end_streams() {
 	sleep 2
-	for group in /sys/fs/cgroup/*/; do
-		[ "$group" = /sys/fs/cgroup/init/ ] || echo 1 >"$group/cgroup.kill"
+	for group in "$groups"/*/ /sys/fs/cgroup/*/ /sys/fs/cgroup/system.slice/*.scope/; do
+		case $group in
+		*/init/ | */init.scope/ | */sandboxrun-vm.service/ | */system.slice/) continue ;;
+		esac
+		[ ! -e "$group/cgroup.kill" ] || echo 1 >"$group/cgroup.kill"
 	done
 }
 
 # Runs the command in place of the shell: ARG... come before it.
 become() {
-	echo 0 >/sys/fs/cgroup/command/cgroup.procs
+	echo 0 >"$groups/command/cgroup.procs"
 	exec 5>&-
 	exec /usr/bin/env -i HOME=/root LANG=C.UTF-8 \
 		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
@@ -140,7 +149,7 @@ limit() {
 	: >"$vm/timed-out"
 	kill -TERM "$command"
 	sleep 2
-	echo 1 >/sys/fs/cgroup/command/cgroup.kill
+	echo 1 >"$groups/command/cgroup.kill"
 }
 
 # The header goes last and in one block: a disk with a header is complete.
@@ -158,7 +167,7 @@ report() { # CODE
 	echo reported >&5
 }
 
-mount_all
+[ -e $vm/systemd ] || mount_all
 delegate
 devices
 control=$(port control)

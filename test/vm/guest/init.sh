@@ -38,4 +38,5 @@ cp -a /vm/. /root/run/vm/
 cp -a /bin /root/run/vm/bin
 umount /proc /sys
 mount --move /dev /root/dev
+[ ! -e /root/run/vm/systemd ] || exec switch_root /root /sbin/init
 exec switch_root /root /bin/busybox sh /run/vm/boot.sh

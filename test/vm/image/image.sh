@@ -1,14 +1,15 @@
 #!/bin/sh
 # Makes the finished image from the base layer.
 #
-#   image.sh BASE_TAR PACKAGES SOURCES APT_CONF WORK
+#   image.sh BASE_TAR PACKAGES SOURCES APT_CONF SCRIPT WORK
 #
 # PACKAGES is a file of package names; SOURCES is a sources.list, empty for
-# the one debootstrap left; APT_CONF is the host's proxy settings. Leaves
-# WORK/image with vmlinuz, initrd, root.img and manifest.
+# the one debootstrap left; APT_CONF is the host's proxy settings; SCRIPT is
+# run in the root when it is finished, if it isn't empty. Leaves WORK/image
+# with vmlinuz, initrd, root.img and manifest.
 # Runs as PID 1 of its own PID and mount namespaces (see build.go).
 set -eu
-base=$1 packages=$2 sources=$3 apt_conf=$4 work=$5
+base=$1 packages=$2 sources=$3 apt_conf=$4 script=$5 work=$6
 root=$work/root image=$work/image
 
 mkdir "$root" "$image"
@@ -57,6 +58,7 @@ echo 'options dummy numdummies=0' >"$root/etc/modprobe.d/sandboxrun.conf"
 in_root useradd --create-home --shell /bin/bash --uid 1000 tester
 echo sandboxrun-vm >"$root/etc/hostname"
 printf '127.0.0.1\tlocalhost sandboxrun-vm\n::1\tlocalhost\n' >"$root/etc/hosts"
+[ ! -s "$script" ] || in_root sh -s <"$script"
 
 # The initramfs has what finds and mounts the root disk: a shell and the
 # modules of the virtio disks and ports, in the order of their dependencies.
