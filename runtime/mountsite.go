@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	goruntime "runtime"
 	"strconv"
 
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
@@ -22,26 +21,7 @@ type mountSite struct {
 
 // inside calls do on a thread of its own, which ends afterwards.
 func (t *mountTarget) inside(do func(*mountSite) error) error {
-	result := make(chan error, 1)
-	onThrowAwayThread(func() { result <- t.enter(do) })
-	return <-result
-}
-
-// onThrowAwayThread starts do in a goroutine that keeps its thread to the end,
-// upon which Go ends the thread. The process's first thread cannot end, and is
-// what others see in /proc/PID, so it is kept busy meanwhile.
-func onThrowAwayThread(do func()) {
-	go func() {
-		goruntime.LockOSThread()
-		if unix.Gettid() != unix.Getpid() {
-			do()
-			return
-		}
-		defer goruntime.UnlockOSThread()
-		done := make(chan struct{})
-		onThrowAwayThread(func() { defer close(done); do() })
-		<-done
-	}()
+	return onThrowAwayThread(func() error { return t.enter(do) })
 }
 
 func (t *mountTarget) enter(do func(*mountSite) error) error {
