@@ -136,7 +136,11 @@ type Result struct {
 	Read, Unpacked int64
 	// Entries of the archive.
 	Entries int64
-	// Left out with a warning: devices, xattrs that the filesystem or the caller's
-	// rights do not allow.
+	// Skipped counts what was left out with a warning: devices, xattrs that the
+	// filesystem or the caller's rights do not allow.
 	Skipped int64
+	// HidesBelow says that the layer's root is opaque: nothing of the layers below
+	// it shows. overlayfs does not heed that sign on a root, so who mounts leaves
+	// them out.
+	HidesBelow bool
 }
