@@ -96,8 +96,9 @@ run_test() { # NUMBER PACKAGE DIRECTORY BINARY ARG...
 	mkdir "$group"
 	printf '%s begin %s\n' "$mark" "$package"
 	began=$(date +%s%3N)
-	# Mounts that a test leaves behind end with its mount namespace.
-	unshare --mount --propagation private sh -c '
+	# Mounts that a test leaves behind end with its mount namespace. Those that
+	# systemd makes meanwhile, such as /run/user/UID, have to come in.
+	unshare --mount --propagation slave sh -c '
 		echo 0 >"$1/cgroup.procs"
 		mount --make-rshared /
 		cd "/work/test/$2" || exit 125
