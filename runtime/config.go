@@ -34,6 +34,9 @@ func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) 
 	if cgroups.IsCgroup2UnifiedMode() && !hasNamespace(spec, specs.CgroupNamespace) {
 		bindCgroups(spec.Mounts)
 	}
+	if r.cfg.NoCgroups {
+		spec = r.withoutCgroup(spec)
+	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       cgroupPrefix + opts.ID,
 		UseSystemdCgroup: r.cfg.SystemdCgroup,
@@ -41,10 +44,15 @@ func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) 
 		NoNewKeyring:     opts.NoNewKeyring,
 		Spec:             spec,
 		RootlessEUID:     os.Geteuid() != 0,
-		RootlessCgroups:  r.RootlessCgroups(),
+		RootlessCgroups:  r.RootlessCgroups() || r.cfg.NoCgroups,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read spec of %q: %w", opts.Bundle, err)
+	}
+	if r.cfg.NoCgroups {
+		if err := disableCgroup(config); err != nil {
+			return nil, fmt.Errorf("cannot create container %q: %w", opts.ID, err)
+		}
 	}
 	setBundleLabel(config, opts.Bundle)
 	adaptHooks(config.Hooks)

@@ -25,7 +25,8 @@ var (
 	ErrNotPaused = libcontainer.ErrNotPaused
 	// ErrWrongState: the container's state does not allow the operation.
 	ErrWrongState = errors.New("wrong container state")
-	// ErrNoCgroup: an ordinary user made the container, and had no cgroup delegated.
+	// ErrNoCgroup: the container was made without one, or by an ordinary user who
+	// had none delegated.
 	ErrNoCgroup = errors.New("it has no cgroup of its own")
 	// ErrNoCRIU: there is no CRIU here that could save or restore a container.
 	ErrNoCRIU = errors.New("criu is not installed")

@@ -43,6 +43,13 @@ func (c *Container) mustLive() error {
 }
 
 func (c *Container) stats() (Event, error) {
+	group, err := c.openGroup()
+	if err != nil {
+		return Event{}, err
+	}
+	if group == nil {
+		return Event{}, c.explainNoCgroup("read the figures of", ErrNoCgroup)
+	}
 	stats, err := c.lc.Stats()
 	if err != nil {
 		return Event{}, fmt.Errorf("read figures of container %q: %w", c.id, err)
@@ -57,7 +64,7 @@ func (c *Container) Events(ctx context.Context, interval time.Duration, emit fun
 	if interval <= 0 {
 		return errors.New("cannot watch a container: the interval must be greater than 0")
 	}
-	if err := c.mustLive(); err != nil {
+	if _, err := c.Stats(); err != nil {
 		return err
 	}
 	w, err := c.openWatch()

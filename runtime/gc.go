@@ -141,6 +141,9 @@ func (r *Runtime) inspect(id string, stopped bool) (*Leftover, error) {
 		}
 	}
 	slices.Sort(leftover.Cgroups)
+	if len(rec.Cgroups) == 0 {
+		return leftover, r.addNamespaceProcesses(leftover)
+	}
 	if len(leftover.Cgroups) == 0 {
 		return leftover, nil
 	}
@@ -151,6 +154,20 @@ func (r *Runtime) inspect(id string, stopped bool) (*Leftover, error) {
 	processes, err := group.Processes()
 	leftover.Processes = append(leftover.Processes, processes...)
 	return leftover, err
+}
+
+// addNamespaceProcesses: a container without a cgroup is found by its state, if
+// that was written yet.
+func (r *Runtime) addNamespaceProcesses(leftover *Leftover) error {
+	c, err := r.Load(leftover.ID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	leftover.Processes, err = c.processesWithoutCgroup()
+	return err
 }
 
 func (r *Runtime) isStopped(id string) (bool, error) {

@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"syscall"
 
 	"github.com/sandboxrun/sandboxrun/cgroup"
@@ -12,15 +14,15 @@ import (
 // those that outlived its first process included. SIGKILL is repeated until
 // none is left or ctx ends. The error wraps ErrNotRunning if there is none.
 //
-// Processes are found by the container's cgroup; one without a cgroup of its
-// own gets the signal as from Kill.
+// Processes are found by the container's cgroup, or by its PID namespace where it
+// was made without one.
 func (c *Container) KillAll(ctx context.Context, sig syscall.Signal) error {
 	group, err := c.openGroup()
 	if err != nil {
 		return err
 	}
 	if group == nil {
-		return c.Kill(sig)
+		return c.signalNamespace(sig)
 	}
 	pids, err := group.Processes()
 	if err != nil {
@@ -37,6 +39,30 @@ func (c *Container) KillAll(ctx context.Context, sig syscall.Signal) error {
 	}
 	if err != nil {
 		return fmt.Errorf("send %s to all processes of container %q: %w", sig, c.id, err)
+	}
+	return nil
+}
+
+// signalNamespace: the kernel passes SIGKILL of the first process on to all.
+func (c *Container) signalNamespace(sig syscall.Signal) error {
+	if sig == sigKill {
+		return c.Kill(sig)
+	}
+	pids, err := c.processesWithoutCgroup()
+	if err != nil {
+		return err
+	}
+	if len(pids) == 0 {
+		return c.Kill(sig)
+	}
+	var failed error
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			failed = errors.Join(failed, os.NewSyscallError("kill", err))
+		}
+	}
+	if failed != nil {
+		return fmt.Errorf("send %s to all processes of container %q: %w", sig, c.id, failed)
 	}
 	return nil
 }
@@ -64,6 +90,13 @@ func (c *Container) openGroup() (*cgroup.Group, error) {
 // Processes returns the process IDs of the container's processes as the caller
 // sees them; an empty list if there is none.
 func (c *Container) Processes() ([]int, error) {
+	group, err := c.openGroup()
+	if err != nil {
+		return nil, err
+	}
+	if group == nil {
+		return c.processesWithoutCgroup()
+	}
 	pids, err := c.lc.Processes()
 	if err != nil {
 		return nil, c.explainNoCgroup("list the processes of", fmt.Errorf("list processes of container %q: %w", c.id, err))

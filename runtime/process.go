@@ -11,6 +11,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -136,17 +137,28 @@ const forkedWithoutExec = 0x40
 
 // processFlags reads the ninth field of /proc/PID/stat (proc_pid_stat(5)).
 func processFlags(pid int) (uint64, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	fields, err := statFields(pid)
 	if err != nil {
 		return 0, err
 	}
-	// The second field is the program's own choice and may hold anything.
-	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	const afterName = 9 - 3
-	if len(fields) <= afterName {
-		return 0, fmt.Errorf("read process flags of %d: %d fields", pid, len(fields))
+	return strconv.ParseUint(fields[9-firstStatField], 10, 64)
+}
+
+// firstStatField is the number of the first field that statFields returns.
+const firstStatField = 3
+
+// statFields returns the fields of /proc/PID/stat that follow the process's
+// name. That is the program's own choice and may hold anything.
+func statFields(pid int) ([]string, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil, err
 	}
-	return strconv.ParseUint(string(fields[afterName]), 10, 64)
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) <= 9 {
+		return nil, fmt.Errorf("read state of process %d: %d fields", pid, len(fields))
+	}
+	return fields, nil
 }
 
 func exitStatus(status syscall.WaitStatus) ExitStatus {

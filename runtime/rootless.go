@@ -39,7 +39,11 @@ func (c *Container) explainNoCgroup(verb string, failure error) error {
 	if err != nil || group != nil && len(group.Existing()) > 0 {
 		return failure
 	}
-	return explained{fmt.Sprintf("cannot %s container %q: %v; %s", verb, c.id, ErrNoCgroup, adviceDelegate), errors.Join(ErrNoCgroup, failure)}
+	advice := adviceDelegate
+	if group == nil {
+		advice = "it was made with --cgroup-manager disabled; make it with another"
+	}
+	return explained{fmt.Sprintf("cannot %s container %q: %v; %s", verb, c.id, ErrNoCgroup, advice), errors.Join(ErrNoCgroup, failure)}
 }
 
 // knob is a setting of the host that keeps ordinary users from making user

@@ -40,7 +40,11 @@ type Config struct {
 	Root string
 	// SystemdCgroup leaves the making of cgroups to systemd.
 	SystemdCgroup bool
-	Rootless      Rootless
+	// NoCgroups makes containers without a cgroup: they stay in the caller's,
+	// have no limits and no figures, cannot be paused or updated, and need a PID
+	// namespace of their own.
+	NoCgroups bool
+	Rootless  Rootless
 	// Logger gets a debug record for each step. Nil discards.
 	Logger *slog.Logger
 }
@@ -83,6 +87,9 @@ func (r *Runtime) makeRoot() error {
 	}
 	return nil
 }
+
+// NoCgroups reports whether containers are made without a cgroup.
+func (r *Runtime) NoCgroups() bool { return r.cfg.NoCgroups }
 
 // SystemdCgroup reports whether systemd makes the cgroups.
 func (r *Runtime) SystemdCgroup() bool { return r.cfg.SystemdCgroup }

@@ -5,8 +5,6 @@ import (
 	"os"
 	"syscall"
 	"time"
-
-	"github.com/sandboxrun/sandboxrun/cgroup"
 )
 
 // startGuard ends a creation that does not come to its end: one may wait for
@@ -54,8 +52,8 @@ func (g *startGuard) watch(ctx context.Context, c *Container) {
 // kill kills until the creation has ended: its next process may not have
 // joined the cgroup yet.
 func (g *startGuard) kill(c *Container) {
-	group, err := cgroup.Open(c.cgroups)
-	if err != nil {
+	group, err := c.openGroup()
+	if err != nil || group == nil {
 		return
 	}
 	again := time.NewTicker(10 * time.Millisecond)

@@ -81,7 +81,7 @@ type supervisor struct {
 	log     *slog.Logger
 
 	container *Container
-	group     *cgroup.Group
+	group     *cgroup.Group  // nil for a container without one
 	oomLog    *cgroup.OOMLog // nil if the kernel log is not to be had
 	early     []os.Signal    // came before the program ran
 	cause     Reason         // what we ended the container for; "" if we did not
@@ -146,11 +146,14 @@ type exit struct {
 
 // supervise lets the program run and returns when it has ended.
 func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
-	group, err := cgroup.Open(s.container.cgroups)
+	group, err := s.container.openGroup()
 	if err != nil {
-		return ExitStatus{}, fmt.Errorf("open cgroup of container %q: %w", s.container.id, err)
+		return ExitStatus{}, err
 	}
 	s.group = group
+	if s.opts.CPUTime > 0 && group == nil {
+		return ExitStatus{}, fmt.Errorf("cannot hold the limit on CPU time: %w; use another --cgroup-manager, or leave it out", ErrNoCgroup)
+	}
 	if s.opts.CPUTime > 0 {
 		if _, err := group.CPUUsage(); err != nil {
 			return ExitStatus{}, fmt.Errorf("cannot hold the limit on CPU time: %w; %s, or leave it out", err, adviceDelegate)
@@ -199,6 +202,9 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 // explainExec: a first process that is gone before it could be let run was,
 // as a rule, too big for its memory limit.
 func (s *supervisor) explainExec(err error) error {
+	if s.group == nil {
+		return err
+	}
 	stats, statsErr := s.group.Stats()
 	if statsErr == nil && stats.OOM.Kills != nil && *stats.OOM.Kills > 0 {
 		return explained{"cannot start: " + adviceMemory + " (the OOM killer ended its first process)", err}
@@ -313,7 +319,9 @@ func (s *supervisor) end(cause Reason) {
 
 // collect reads the cgroup before it goes.
 func (s *supervisor) collect(status ExitStatus) {
-	if s.opts.WithoutFigures && status.Signal != syscall.SIGKILL {
+	s.report.Limits.WallTimeSeconds = optionalSeconds(s.opts.WallTime)
+	s.report.Limits.CPUTimeSeconds = optionalSeconds(s.opts.CPUTime)
+	if s.group == nil || s.opts.WithoutFigures && status.Signal != syscall.SIGKILL {
 		s.report.Reason = endReason(s.cause, status, false)
 		return
 	}
@@ -328,11 +336,7 @@ func (s *supervisor) collect(status ExitStatus) {
 	if stats != nil {
 		s.report.Stats = *stats
 	}
-	s.report.Limits = ReportedLimits{
-		EffectiveLimits: s.group.Effective(),
-		WallTimeSeconds: optionalSeconds(s.opts.WallTime),
-		CPUTimeSeconds:  optionalSeconds(s.opts.CPUTime),
-	}
+	s.report.Limits.EffectiveLimits = s.group.Effective()
 	s.report.OOM.Victims = s.victims()
 	s.report.Reason = endReason(s.cause, status, s.mainProcessOOM())
 }

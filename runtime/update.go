@@ -50,6 +50,9 @@ func (c *Container) Update(ctx context.Context, opts UpdateOptions) error {
 }
 
 func (c *Container) updateLocked(opts UpdateOptions) error {
+	if group, err := c.openGroup(); err == nil && group == nil {
+		return c.explainNoCgroup("update", ErrNoCgroup)
+	}
 	fresh, err := c.runtime.Load(c.id)
 	if err != nil {
 		return err

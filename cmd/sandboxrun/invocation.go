@@ -33,7 +33,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-level", Usage: "log what is as grave as `LEVEL` or more: debug, info, warning or error (default: warning; info with --log)"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "form of log records: text or json"},
 		&cli.StringFlag{Name: "root", Value: defaultRoot(), Usage: "keep container state in `DIR`, which should be on a tmpfs"},
-		&cli.StringFlag{Name: "cgroup-manager", Usage: "who makes cgroups: cgroupfs, or systemd as by --systemd-cgroup"},
+		&cli.StringFlag{Name: "cgroup-manager", Usage: "who makes cgroups: cgroupfs, systemd as by --systemd-cgroup, or disabled for containers without one"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd make cgroups; cgroupsPath is then \"slice:prefix:name\""},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors: true, false or auto"},
 	}
@@ -60,7 +60,7 @@ func (inv *invocation) setUp(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	systemd, err := parseManager(c.String("cgroup-manager"), c.Bool("systemd-cgroup"))
+	systemd, none, err := parseManager(c.String("cgroup-manager"), c.Bool("systemd-cgroup"))
 	if err != nil {
 		return err
 	}
@@ -71,25 +71,26 @@ func (inv *invocation) setUp(c *cli.Context) error {
 	inv.runtime, err = runtime.New(runtime.Config{
 		Root:          root,
 		SystemdCgroup: systemd,
+		NoCgroups:     none,
 		Rootless:      rootless,
 		Logger:        inv.log,
 	})
 	return err
 }
 
-// parseManager says whether systemd is to make cgroups.
-func parseManager(manager string, systemdFlag bool) (systemd bool, err error) {
+// parseManager says whether systemd is to make cgroups, or nobody.
+func parseManager(manager string, systemdFlag bool) (systemd, none bool, err error) {
 	switch {
 	case manager == "systemd", manager == "" && systemdFlag:
-		return true, nil
-	case manager == "cgroupfs" && systemdFlag:
-		return false, usagef("--cgroup-manager cgroupfs and --systemd-cgroup contradict each other; leave one of them out")
+		return true, false, nil
+	case (manager == "cgroupfs" || manager == "disabled") && systemdFlag:
+		return false, false, usagef("--cgroup-manager %s and --systemd-cgroup contradict each other; leave one of them out", manager)
 	case manager == "cgroupfs", manager == "":
-		return false, nil
+		return false, false, nil
 	case manager == "disabled":
-		return false, usagef("--cgroup-manager disabled: containers without a cgroup of their own are not supported; use cgroupfs or systemd")
+		return false, true, nil
 	default:
-		return false, usagef("--cgroup-manager %q: it must be cgroupfs or systemd", manager)
+		return false, false, usagef("--cgroup-manager %q: it must be cgroupfs, systemd or disabled", manager)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
@@ -103,9 +104,15 @@ func (inv *invocation) applyLimits(spec *specs.Spec, limits cgroup.Limits, allow
 	if spec.Linux.Resources == nil {
 		spec.Linux.Resources = &specs.LinuxResources{}
 	}
+	if inv.runtime.NoCgroups() && needsCgroup(limits) {
+		return nil, usagef("a limit other than --wall-time needs a cgroup, and --cgroup-manager disabled makes none; leave one of them out")
+	}
 	resources := spec.Linux.Resources
 	if err := limits.Apply(resources); err != nil {
 		return nil, err
+	}
+	if inv.runtime.NoCgroups() {
+		return nil, nil
 	}
 	host, err := cgroup.Detect()
 	if err != nil {
@@ -127,4 +134,10 @@ func (inv *invocation) applyLimits(spec *specs.Spec, limits cgroup.Limits, allow
 	}
 	host.Drop(resources, missing)
 	return missing, nil
+}
+
+// needsCgroup: the supervisor alone holds a limit on wall time.
+func needsCgroup(limits cgroup.Limits) bool {
+	limits.WallTime = 0
+	return !reflect.ValueOf(limits).IsZero()
 }
