@@ -232,6 +232,9 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 		}
 		return fmt.Errorf("container %q: %w", c.id, err)
 	}
+	if err := c.giveCgroup(); err != nil {
+		return fmt.Errorf("container %q: %w", c.id, err)
+	}
 	c.runtime.log.Debug("created", slog.String("id", c.id), slog.Duration("took", time.Since(began)))
 	return nil
 }
