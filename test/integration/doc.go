@@ -44,7 +44,8 @@
 // Programs in PATH, which are this test binary: in-cgroup2 (runs a command where
 // /sys/fs/cgroup is cgroup v2 without controllers), run-in-process (calls the
 // runtime's Go API many times), with-sockets (runs a command with sockets as a
-// service manager does) and notify-manager (prints what a service manager is told).
+// service manager does), notify-manager (prints what a service manager is told) and
+// seccomp-listener (answers seccomp notifications).
 //
 // Conditions: [root] [vm] [v1] [v2] [io-disk] [controller:NAME] [swap-limit]. What the VM promises
 // is never skipped there: the condition fails the script instead.

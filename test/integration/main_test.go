@@ -33,10 +33,11 @@ var shared suite
 
 func TestMain(m *testing.M) {
 	testscript.Main(machineCheck{m}, map[string]func(){
-		"in-cgroup2":     inCgroup2,
-		"run-in-process": runInProcess,
-		"with-sockets":   withSockets,
-		"notify-manager": notifyManager,
+		"in-cgroup2":       inCgroup2,
+		"run-in-process":   runInProcess,
+		"with-sockets":     withSockets,
+		"notify-manager":   notifyManager,
+		"seccomp-listener": seccompListener,
 	})
 }
 
