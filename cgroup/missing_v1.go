@@ -109,6 +109,6 @@ func writable(mount, path string) reason {
 	}
 	return reason{
 		fmt.Sprintf("this user may not make groups in %s (%s)", dir, err),
-		"run as root, or have a group delegated: `systemd-run --user --scope -p Delegate=yes …` on a cgroup v2 host",
+		"run as root, or on a cgroup v2 host with systemd use --systemd-cgroup or `systemd-run --user --scope -p Delegate=yes …`",
 	}
 }

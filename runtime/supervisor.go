@@ -83,6 +83,7 @@ type supervisor struct {
 	container *Container
 	group     *cgroup.Group  // nil for a container without one
 	oomLog    *cgroup.OOMLog // nil if the kernel log is not to be had
+	scope     *scopeRest     // nil unless systemd made the cgroup
 	early     []os.Signal    // came before the program ran
 	cause     Reason         // what we ended the container for; "" if we did not
 	runningAt time.Time
@@ -159,6 +160,11 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 			return ExitStatus{}, fmt.Errorf("cannot hold the limit on CPU time: %w; %s, or leave it out", err, adviceDelegate)
 		}
 	}
+	endWatch, err := s.watchScope()
+	if err != nil {
+		return ExitStatus{}, fmt.Errorf("watch cgroup of container %q: %w", s.container.id, err)
+	}
+	defer endWatch()
 	if s.opts.Subreaper && !s.container.hasOwnPIDNamespace() {
 		stop, err := reapOrphans(s.container)
 		if err != nil {
@@ -337,6 +343,7 @@ func (s *supervisor) collect(status ExitStatus) {
 		s.report.Stats = *stats
 	}
 	s.report.Limits.EffectiveLimits = s.group.Effective()
+	s.reportScope()
 	s.report.OOM.Victims = s.victims()
 	s.report.Reason = endReason(s.cause, status, s.mainProcessOOM())
 }

@@ -35,7 +35,7 @@ func systemdSpec(spec *specs.Spec, id string) (*specs.Spec, error) {
 }
 
 func checkSystemdPath(path string) error {
-	problem := ""
+	var problem string
 	parts := strings.Split(path, ":")
 	switch {
 	case len(parts) != 3:
