@@ -217,3 +217,16 @@ func (p *Partial) Close() error {
 	}
 	return errors.Join(err, p.lock.Remove())
 }
+
+// Scratch returns a file on the store's filesystem that has no name: what is
+// written to it is gone when it is closed.
+func (s *Store) Scratch() (*os.File, error) {
+	f, err := os.CreateTemp(s.path(tmpDir), "scratch-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

@@ -22,8 +22,8 @@ type Image struct {
 	ConfigDigest manifest.Digest
 	Manifest     manifest.Manifest
 	Config       manifest.Config
-	// Layers from the lowest to the highest, without those that a higher one hides
-	// altogether.
+	// Layers from the lowest to the highest, each once, without those that a higher
+	// one hides altogether.
 	Layers []Layer
 	// Pulled is when the reference was made or last renewed; zero for one named by
 	// its digest.
@@ -107,6 +107,9 @@ func (s *Store) Image(name, variant string) (Image, error) {
 		if layer.HidesBelow {
 			image.Layers = nil
 		}
+		// overlayfs refuses a layer that comes twice. The higher one has all that the
+		// lower has, so that the lower one never shows.
+		image.Layers = slices.DeleteFunc(image.Layers, func(l Layer) bool { return l.DiffID == diffID })
 		image.Layers = append(image.Layers, layer)
 	}
 	return image, nil

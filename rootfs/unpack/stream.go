@@ -260,3 +260,15 @@ func (s *stream) finish() {
 	close(s.stop)
 	<-s.done
 }
+
+// Measure reads a layer's stream to its end as Layer does, and makes nothing: for
+// digests that are wanted before the layer has a place.
+func Measure(ctx context.Context, r io.Reader, limits Limits) (Result, error) {
+	s := startStream(ctx, r, limits.withDefaults())
+	err := s.drain()
+	s.finish()
+	if err != nil {
+		return Result{}, err
+	}
+	return s.result, nil
+}
