@@ -35,6 +35,9 @@ func init() {
 	if err == nil {
 		err = restoreParentDeathSignal()
 	}
+	if err == nil {
+		err = prepareLateSeccomp()
+	}
 	if err != nil {
 		// libcontainer's error channel is not open yet. The parent sees the
 		// early exit and this line.

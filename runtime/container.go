@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/utils"
 
 	"github.com/sandboxrun/sandboxrun/internal/lockfile"
@@ -29,8 +30,9 @@ type Container struct {
 	cgroups map[string]string // as in record
 
 	// Only where this process made the container:
-	init *Process
-	lock *lockfile.Lock // nil once released
+	init    *Process
+	lock    *lockfile.Lock   // nil once released
+	seccomp *configs.Seccomp // the profile to be loaded late, or nil
 }
 
 // ID returns the container's name.

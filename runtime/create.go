@@ -143,11 +143,15 @@ func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.St
 	}
 	undo.Push(lock.Remove)
 
+	profile := takeLateSeccomp(config)
 	lc, err := libcontainer.Create(r.containersDir(), opts.ID, config)
 	if err != nil {
 		return nil, fmt.Errorf("cannot create container %q: %w", opts.ID, explainLibcontainer(err))
 	}
 	undo.Push(func() error { return os.RemoveAll(r.stateDir(opts.ID)) })
+	if err := r.saveLateSeccomp(opts.ID, profile); err != nil {
+		return nil, fmt.Errorf("container %q: %w", opts.ID, err)
+	}
 	if err := r.makeNotifyDir(opts); err != nil {
 		return nil, fmt.Errorf("container %q: %w", opts.ID, err)
 	}
@@ -170,7 +174,7 @@ func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.St
 	if root != nil {
 		r.log.Warn("the spec has no mount namespace: the container's mounts are the host's until it is deleted", "rootfs", root.Path)
 	}
-	return &Container{runtime: r, id: opts.ID, lc: lc, lock: lock, cgroups: rec.Cgroups}, nil
+	return &Container{runtime: r, id: opts.ID, lc: lc, lock: lock, cgroups: rec.Cgroups, seccomp: profile}, nil
 }
 
 // passingLock is longer than GC or another creator that fails holds the lock of
@@ -219,6 +223,9 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 		}
 		defer closeExe()
 		undo.Push(func() error { process.closePID1Status(); return nil })
+	}
+	if err := c.loadLate(process, c.seccomp, undo); err != nil {
+		return fmt.Errorf("container %q: %w", c.id, err)
 	}
 	c.init = process
 	// Also where the start fails: libcontainer leaves its state directory then,

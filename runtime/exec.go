@@ -49,6 +49,9 @@ func (c *Container) Exec(opts ExecOptions) (_ *Process, retErr error) {
 		return nil, err
 	}
 	process.lp.SubCgroupPaths = opts.SubCgroups
+	if err := c.loadContainersSeccompLate(process, &undo); err != nil {
+		return nil, fmt.Errorf("container %q: %w", c.id, err)
+	}
 	state, err := c.lc.State()
 	if err != nil {
 		return nil, fmt.Errorf("read state of container %q: %w", c.id, err)

@@ -52,7 +52,8 @@ type Process struct {
 	program    string // args[0] of the spec
 	streams    *streams
 	pid1Status *os.File // read end; nil without nsinit's PID 1
-	reaped     bool     // it has ended and was waited for
+	late       *lateSeccomp
+	reaped     bool // it has ended and was waited for
 }
 
 // Pid returns the process ID as the caller sees it.
@@ -224,9 +225,12 @@ func (c *Container) start(p *Process, terminal bool, opts *ProcessOptions, owner
 	p.streams = streams
 	undo.Push(streams.abort)
 	if err := c.fork(p); err != nil {
-		return explainStart(p.program, err)
+		return explainStart(p.program, p.late.explain(err))
 	}
 	undo.Push(p.killAndReap)
+	if err := p.late.confirm(); err != nil {
+		return err
+	}
 	return streams.started()
 }
 
