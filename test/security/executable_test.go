@@ -20,7 +20,7 @@ func writableRoot(spec *specs.Spec) { spec.Root.Readonly = false }
 // program is /proc/self/exe: the runtime executes itself as the container, and a
 // hostile neighbour in the same PID namespace takes hold of the executable.
 func TestExecutableIsNotOverwrittenByRun(t *testing.T) {
-	hunting := newBox(t, withArgs("/bin/attacker", "hunt"))
+	hunting := newBox(t, withArgs("/bin/attacker", "hunt", size(t, shared.binary)))
 	hunter := hunting.start()
 	b := newBox(t, withArgs("/proc/self/exe", "list"), func(spec *specs.Spec) {
 		for i := range spec.Linux.Namespaces {
@@ -58,7 +58,7 @@ func TestExecutableIsNotOverwrittenFromExec(t *testing.T) {
 		{"control: a program of the image", []string{"/bin/victim", "nap", "100ms"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBox(t, writableRoot, withArgs("/bin/attacker", "hunt"))
+			b := newBox(t, writableRoot, withArgs("/bin/attacker", "hunt", size(t, shared.binary), size(t, shared.attacker)))
 			b.file("bin/sh", "#!/proc/self/exe list\n", 0o755)
 			victim := filepath.Join(b.rootfs, "bin", "victim")
 			copyFile(t, shared.attacker, victim)
@@ -124,6 +124,16 @@ func TestExecutableOfPID1IsSealed(t *testing.T) {
 	if !strings.Contains(o.stdout, "open 0\n") || !strings.Contains(o.stdout, "read-only-mount false") || strings.Contains(o.stdout, "seals 0 0") {
 		t.Errorf("the control looks protected: %v", o)
 	}
+}
+
+// size is that of a file in bytes, as a word of a command line.
+func size(t *testing.T, path string) string {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.FormatInt(info.Size(), 10)
 }
 
 func copyFile(t *testing.T, from, to string) {

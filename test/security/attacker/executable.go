@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +19,10 @@ const payload = "#!/bin/sh\n# overwritten\n"
 // it open, and once that process is gone and the executable no longer busy,
 // opens it again for writing by way of its own descriptor.
 //
-// It ends when standard input does.
-func hunt([]string) error {
+// Its arguments are the sizes in bytes of what it may overwrite: the tests' own
+// files and copies of them. Where the sandbox is none, it would otherwise be the
+// machine's programs that are overwritten. It ends when standard input does.
+func hunt(sizes []string) error {
 	var own unix.Stat_t
 	if err := unix.Stat("/proc/self/exe", &own); err != nil {
 		return err
@@ -40,13 +44,13 @@ func hunt([]string) error {
 		case <-over:
 			return overwriteAll(handles)
 		default:
-			look(own, handles)
+			look(own, sizes, handles)
 		}
 	}
 }
 
 // look takes every executable that is in sight.
-func look(own unix.Stat_t, handles map[[2]uint64]int) {
+func look(own unix.Stat_t, sizes []string, handles map[[2]uint64]int) {
 	for _, pid := range pids() {
 		fd, err := unix.Open(fmt.Sprintf("/proc/%d/exe", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -57,7 +61,8 @@ func look(own unix.Stat_t, handles map[[2]uint64]int) {
 		if err := unix.Fstat(fd, &st); err == nil {
 			key = [2]uint64{st.Dev, st.Ino}
 		}
-		if _, have := handles[key]; have || (st.Dev == own.Dev && st.Ino == own.Ino) {
+		_, have := handles[key]
+		if have || (st.Dev == own.Dev && st.Ino == own.Ino) || !slices.Contains(sizes, strconv.FormatInt(st.Size, 10)) {
 			unix.Close(fd)
 			continue
 		}
