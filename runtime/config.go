@@ -58,6 +58,9 @@ func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) 
 	adaptHooks(config.Hooks)
 	r.adaptDevices(config.Devices)
 	r.adaptMounts(config)
+	if opts.restore != nil {
+		adaptRestored(config)
+	}
 	return config, nil
 }
 

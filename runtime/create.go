@@ -48,6 +48,8 @@ type CreateOptions struct {
 	// NoPivot moves the root filesystem by MS_MOVE where pivot_root(2) cannot
 	// be used, as on an initramfs. It is less safe.
 	NoPivot bool
+	// restore is not nil for a container that comes from a checkpoint.
+	restore *RestoreOptions
 	// prepared is called once the container exists on disk, before its first
 	// process.
 	prepared func(*Container)
@@ -215,6 +217,9 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 		return err
 	}
 	process.lp.Init = true
+	if opts.restore != nil {
+		process.restored = &restoration{options: opts.restore, owner: owner}
+	}
 	process.lp.Env = withoutWaiting(process.lp.Env, c.lc.Config().Rootfs)
 	if opts.Init {
 		closeExe, err := c.addPID1(process, opts)
@@ -223,6 +228,9 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 		}
 		defer closeExe()
 		undo.Push(func() error { process.closePID1Status(); return nil })
+	}
+	if opts.restore != nil {
+		c.seccomp = nil // CRIU restores filters
 	}
 	if err := c.loadLate(process, c.seccomp, undo); err != nil {
 		return fmt.Errorf("container %q: %w", c.id, err)

@@ -28,7 +28,7 @@ var (
 	// ErrNoCgroup: the container was made without one, or by an ordinary user who
 	// had none delegated.
 	ErrNoCgroup = errors.New("it has no cgroup of its own")
-	// ErrNoCRIU: there is no CRIU here that could save or restore a container.
+	// ErrNoCRIU: CRIU, which saves and restores containers, is missing or too old.
 	ErrNoCRIU = errors.New("criu is not installed")
 	// ErrNewerState: the state on disk was written by a newer sandboxrun.
 	ErrNewerState = errors.New("state was written by a newer sandboxrun")

@@ -32,6 +32,10 @@ func (b logBridge) Fire(e *logrus.Entry) error {
 	if e.Level == logrus.WarnLevel && e.Message == "unable to get oom kill count" {
 		e.Level = logrus.DebugLevel
 	}
+	// Of CRIU's log, of which our error names the place and the point.
+	if e.Level == logrus.WarnLevel && isQuotedCRIULog(e.Message) {
+		e.Level = logrus.DebugLevel
+	}
 	attrs := make([]slog.Attr, 0, len(e.Data))
 	for key, value := range e.Data {
 		attrs = append(attrs, slog.Any(key, value))

@@ -53,7 +53,8 @@ type Process struct {
 	streams    *streams
 	pid1Status *os.File // read end; nil without nsinit's PID 1
 	late       *lateSeccomp
-	reaped     bool // it has ended and was waited for
+	restored   *restoration // nil for a process that was started
+	reaped     bool         // it has ended and was waited for
 }
 
 // Pid returns the process ID as the caller sees it.
@@ -101,7 +102,8 @@ func (p *Process) wait() (ExitStatus, error) {
 	}
 	p.reaped = true
 	status := state.Sys().(syscall.WaitStatus)
-	if !executed && status.Exited() {
+	// CRIU makes processes by fork, and never by execve.
+	if !executed && status.Exited() && p.restored == nil {
 		return ExitStatus{}, &StartError{Program: p.program, Reason: errNotExecuted.Error(), ExitCode: exitNotExecutable, Err: errNotExecuted}
 	}
 	if inner, ok := p.readPID1Status(); ok {
@@ -224,6 +226,9 @@ func (c *Container) start(p *Process, terminal bool, opts *ProcessOptions, owner
 	}
 	p.streams = streams
 	undo.Push(streams.abort)
+	if p.restored != nil {
+		return c.startRestored(p, undo)
+	}
 	if err := c.fork(p); err != nil {
 		return explainStart(p.program, p.late.explain(err))
 	}

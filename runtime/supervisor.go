@@ -183,17 +183,13 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 	}
 
 	s.runningAt = time.Now()
-	if err := s.container.lc.Exec(); err != nil {
-		return ExitStatus{}, fmt.Errorf("container %q: %w", s.container.id, s.explainExec(err))
-	}
-	if err := s.container.runPoststart(); err != nil {
-		// Also where the stopped container is kept.
-		ctx, cancel := removalContext()
-		defer cancel()
-		return ExitStatus{}, errors.Join(fmt.Errorf("container %q: %w", s.container.id, err), s.container.killAndWait(ctx))
+	if s.opts.restore == nil {
+		if err := s.letRun(); err != nil {
+			return ExitStatus{}, err
+		}
+		s.report.Phases.StartSeconds = seconds(time.Since(s.runningAt))
 	}
 	s.report.StartedAt = &s.runningAt
-	s.report.Phases.StartSeconds = seconds(time.Since(s.runningAt))
 	// The channel has room, so that the goroutine ends also if watch does first.
 	exited := make(chan exit, 1)
 	go func() {
@@ -203,6 +199,20 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 	status, err := s.watch(ctx, exited)
 	s.report.WallSeconds = seconds(time.Since(s.runningAt))
 	return status, err
+}
+
+// letRun lets the program run, and runs the hooks that follow.
+func (s *supervisor) letRun() error {
+	if err := s.container.lc.Exec(); err != nil {
+		return fmt.Errorf("container %q: %w", s.container.id, s.explainExec(err))
+	}
+	if err := s.container.runPoststart(); err != nil {
+		// Also where the stopped container is kept.
+		ctx, cancel := removalContext()
+		defer cancel()
+		return errors.Join(fmt.Errorf("container %q: %w", s.container.id, err), s.container.killAndWait(ctx))
+	}
+	return nil
 }
 
 // explainExec: a first process that is gone before it could be let run was,

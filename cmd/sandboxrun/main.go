@@ -84,6 +84,8 @@ func (inv *invocation) app() *cli.App {
 			inv.psCommand(),
 			inv.mountsCommand(),
 			inv.eventsCommand(),
+			inv.checkpointCommand(),
+			inv.restoreCommand(),
 			inv.stateCommand(),
 			inv.killCommand(),
 			inv.deleteCommand(),

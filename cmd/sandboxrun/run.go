@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -58,6 +59,12 @@ func (inv *invocation) runAction(c *cli.Context) error {
 	if c.Bool("detach") {
 		return inv.runDetached(c, t)
 	}
+	return inv.supervise(c, t, inv.runtime.Run)
+}
+
+// supervise is the way of a command whose container ends with it. run is
+// Runtime.Run, or the like.
+func (inv *invocation) supervise(c *cli.Context, t target, run func(context.Context, runtime.RunOptions) (*runtime.Report, error)) error {
 	write, err := openReport(c.String("report"), inv.streams.out)
 	if err != nil {
 		return err
@@ -72,7 +79,7 @@ func (inv *invocation) runAction(c *cli.Context) error {
 	opts.Signals = catchSignals()
 	opts.WithoutFigures = c.String("report") == "" && !c.Bool("summary")
 
-	report, err := inv.runtime.Run(c.Context, *opts)
+	report, err := run(c.Context, *opts)
 	inv.exitCode = report.ExitCode
 	if c.Bool("summary") {
 		printSummary(inv.streams.err, report)

@@ -58,6 +58,8 @@ func commands() []command {
 		{"fds", "", "list the open descriptors", fds},
 		{"notify", "MESSAGE [DURATION]", "send MESSAGE to NOTIFY_SOCKET, then sleep", notify},
 		{"activated", "", "list the sockets of LISTEN_FDS and their names", activated},
+		{"counter", "[INTERVAL]", "print 1, 2, 3, … for ever, one every INTERVAL (0.1s)", counter},
+		{"talk", "[INTERVAL]", "the same, through a TCP connection to itself", talk},
 		{"http", "ADDR", "answer HTTP requests with pid and hostname", serve},
 	}
 }
