@@ -74,8 +74,9 @@ run: build samples ## build everything and run the sample bundle bin/bundles/hel
 	$(AS_ROOT) bin/sandboxrun run bin/bundles/hello
 
 .PHONY: install
-install: $(if $(wildcard bin/sandboxrun),,build) ## install bin/sandboxrun below PREFIX (/usr/local)
+install: $(if $(and $(wildcard bin/sandboxrun),$(wildcard bin/sandboxrun-images)),,build) ## install bin/sandboxrun and its companion below PREFIX (/usr/local)
 	install -D -m 0755 bin/sandboxrun '$(DESTDIR)$(PREFIX)/bin/sandboxrun'
+	install -D -m 0755 bin/sandboxrun-images '$(DESTDIR)$(PREFIX)/libexec/sandboxrun/sandboxrun-images'
 
 .PHONY: test
 test: bin/report $(if $(filter vm,$(PHASES)),need-vm) ## run every test there is and count them; VM=yes|no RUN=REGEXP RACE=

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/sys/userns"
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/logging"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -33,6 +34,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-level", Usage: "log what is as grave as `LEVEL` or more: debug, info, warning or error (default: warning; info with --log)"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "form of log records: text or json"},
 		&cli.StringFlag{Name: "root", Value: defaultRoot(), Usage: "keep container state in `DIR`, which should be on a tmpfs"},
+		&cli.StringFlag{Name: "data-root", Usage: "keep images and bundles' files in `DIR` (default: /var/lib/sandboxrun; for other users $XDG_DATA_HOME/sandboxrun)"},
 		&cli.StringFlag{Name: "cgroup-manager", Usage: "who makes cgroups: cgroupfs, systemd as by --systemd-cgroup, or disabled for containers without one"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd make cgroups; cgroupsPath is then \"slice:prefix:name\""},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors: true, false or auto"},
@@ -108,80 +110,14 @@ func parseRootless(value string) (runtime.Rootless, error) {
 	return runtime.RootlessNo, nil
 }
 
-func (inv *invocation) openLog(c *cli.Context) error {
-	level, err := logLevel(c)
-	if err != nil {
-		return err
+func (inv *invocation) openLog(c *cli.Context) (err error) {
+	inv.log, inv.logFile, err = logging.Open(logging.Settings{
+		Debug: c.Bool("debug"), Destination: c.String("log"), Level: c.String("log-level"), Format: c.String("log-format"),
+	}, inv.streams.err)
+	if setting := (*logging.SettingError)(nil); errors.As(err, &setting) {
+		return usagef("%v", err)
 	}
-	format := c.String("log-format")
-	if format != "json" && format != "text" && format != "" {
-		return usagef("--log-format %q: it must be text or json", format)
-	}
-	destination := c.String("log")
-	if identifier, ok := strings.CutPrefix(destination, "journald:"); ok {
-		if identifier == "" {
-			identifier = "sandboxrun"
-		}
-		journal, err := openJournal(journalSocket, identifier, level)
-		if err != nil {
-			return err
-		}
-		inv.logFile, inv.log = journal.conn, slog.New(journal)
-		return nil
-	}
-	var to io.Writer = inv.streams.err
-	if path := strings.TrimPrefix(destination, "file:"); path != "" {
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-		if err != nil {
-			return fmt.Errorf("cannot write the log: %w; name a writable file with --log", err)
-		}
-		inv.logFile, to = file, file
-	}
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: lowerCaseLevel}
-	switch {
-	case format == "json":
-		inv.log = slog.New(slog.NewJSONHandler(to, options))
-	case inv.logFile != nil || level < slog.LevelWarn:
-		inv.log = slog.New(slog.NewTextHandler(to, options))
-	default:
-		inv.log = slog.New(plainHandler{to, level})
-	}
-	return nil
-}
-
-// logLevel is --debug's, else --log-level's, else what suits the destination.
-func logLevel(c *cli.Context) (slog.Level, error) {
-	switch value := c.String("log-level"); {
-	case c.Bool("debug"):
-		return slog.LevelDebug, nil
-	case value != "":
-		return parseLevel(value)
-	case c.String("log") != "":
-		return slog.LevelInfo, nil
-	}
-	return slog.LevelWarn, nil
-}
-
-func parseLevel(value string) (slog.Level, error) {
-	switch strings.ToLower(value) {
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info":
-		return slog.LevelInfo, nil
-	case "warning", "warn":
-		return slog.LevelWarn, nil
-	case "error":
-		return slog.LevelError, nil
-	}
-	return 0, usagef("--log-level %q: it must be debug, info, warning or error", value)
-}
-
-// lowerCaseLevel: containerd takes the last record whose level is "error".
-func lowerCaseLevel(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.LevelKey {
-		return slog.String(slog.LevelKey, strings.ToLower(a.Value.String()))
-	}
-	return a
+	return err
 }
 
 // fail prints err where people and programs look for it, and returns the exit

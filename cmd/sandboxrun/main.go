@@ -92,6 +92,8 @@ func (inv *invocation) app() *cli.App {
 			inv.listCommand(),
 			inv.gcCommand(),
 			inv.specCommand(),
+			inv.bundleCommand(),
+			inv.imageCommand(),
 			inv.featuresCommand(),
 			inv.infoCommand(),
 			inv.completionCommand(),

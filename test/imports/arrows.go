@@ -22,16 +22,17 @@ type Package struct {
 // arrows names, for each part of the tree, the parts of ours that it may import beside itself. A part is a top-level
 // folder; each command is a part of its own.
 var arrows = map[string][]string{
-	"internal":       {},
-	"nsinit":         {"internal"},
-	"cgroup":         {"internal"},
-	"rootfs":         {"internal"},
-	"network":        {"internal"},
-	"bundles":        {"rootfs", "cgroup", "internal"},
-	"runtime":        {"nsinit", "cgroup", "internal"},
-	"shim":           {"runtime", "cgroup", "internal"},
-	"environment":    {"runtime", "bundles", "rootfs", "cgroup", "network", "internal"},
-	"cmd/sandboxrun": {"environment", "runtime", "bundles", "rootfs", "cgroup", "network", "nsinit", "internal"},
+	"internal":              {},
+	"nsinit":                {"internal"},
+	"cgroup":                {"internal"},
+	"rootfs":                {"internal"},
+	"network":               {"internal"},
+	"bundles":               {"rootfs", "cgroup", "internal"},
+	"runtime":               {"nsinit", "cgroup", "internal"},
+	"shim":                  {"runtime", "cgroup", "internal"},
+	"environment":           {"runtime", "bundles", "rootfs", "cgroup", "network", "internal"},
+	"cmd/sandboxrun":        {"environment", "runtime", "bundles", "rootfs", "cgroup", "network", "nsinit", "internal"},
+	"cmd/sandboxrun-images": {"bundles", "rootfs", "cgroup", "internal"},
 	"cmd/containerd-shim-sandboxrun-v1": {
 		"shim", "nsinit",
 	},

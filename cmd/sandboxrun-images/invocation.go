@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/sys/userns"
+	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/bundles/build"
+	"github.com/sandboxrun/sandboxrun/internal/logging"
+	"github.com/sandboxrun/sandboxrun/rootfs/store"
+)
+
+// defaultStateRoot is runtime.DefaultRoot, whose package would cost its
+// libraries' initialisation.
+const defaultStateRoot = "/run/sandboxrun"
+
+// invocation is one run of the program: its streams, what the global flags say,
+// and the exit code it ends with.
+type invocation struct {
+	streams   stdio
+	log       *slog.Logger
+	logFile   io.Closer // nil: warnings and errors go to stderr as plain lines
+	stateRoot string
+	dataRoot  string
+	exitCode  int
+}
+
+// globalFlags are sandboxrun's: the command line is the same one. Those of
+// cgroups mean nothing here.
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "debug", Usage: "log each step"},
+		&cli.StringFlag{Name: "log", Usage: "append log records to `FILE` (also file:FILE), or send them to the journal: journald:[IDENTIFIER] (default: warnings and errors on stderr)"},
+		&cli.StringFlag{Name: "log-level", Usage: "log what is as grave as `LEVEL` or more: debug, info, warning or error (default: warning; info with --log)"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "form of log records: text or json"},
+		&cli.StringFlag{Name: "root", Value: stateRootOf(os.Geteuid(), os.Getenv), Usage: "keep bundles' secrets in `DIR`, which should be on a tmpfs"},
+		&cli.StringFlag{Name: "data-root", Usage: "keep images and bundles' files in `DIR` (default: /var/lib/sandboxrun; for other users $XDG_DATA_HOME/sandboxrun)"},
+		&cli.StringFlag{Name: "cgroup-manager", Hidden: true},
+		&cli.BoolFlag{Name: "systemd-cgroup", Hidden: true},
+		&cli.StringFlag{Name: "rootless", Hidden: true},
+	}
+}
+
+// stateRootOf is sandboxrun's default of --root.
+func stateRootOf(euid int, getenv func(string) string) string {
+	dir := getenv("XDG_RUNTIME_DIR")
+	if dir != "" && (euid != 0 || userns.RunningInUserNS() && getenv("USER") != "root") {
+		return filepath.Join(dir, "sandboxrun")
+	}
+	return defaultStateRoot
+}
+
+// setUp turns the global flags into a logger and paths.
+func (inv *invocation) setUp(c *cli.Context) (err error) {
+	inv.log, inv.logFile, err = logging.Open(logging.Settings{
+		Debug: c.Bool("debug"), Destination: c.String("log"), Level: c.String("log-level"), Format: c.String("log-format"),
+	}, inv.streams.err)
+	if setting := (*logging.SettingError)(nil); errors.As(err, &setting) {
+		return usagef("%v", err)
+	}
+	if err != nil {
+		return err
+	}
+	if inv.stateRoot, err = filepath.Abs(c.String("root")); err != nil {
+		return fmt.Errorf("make --root absolute: %w", err)
+	}
+	inv.dataRoot = c.String("data-root")
+	if inv.dataRoot == "" {
+		inv.dataRoot, err = store.DefaultRoot(os.Getenv)
+	} else {
+		inv.dataRoot, err = filepath.Abs(inv.dataRoot)
+	}
+	return err
+}
+
+// openStore opens the store and removes what killed builds left.
+func (inv *invocation) openStore() (*store.Store, error) {
+	st, err := store.Open(inv.dataRoot)
+	if err != nil {
+		return nil, err
+	}
+	removed, err := build.Sweep(st)
+	for _, dir := range removed {
+		inv.log.Info("removed what an interrupted command left", "bundle", dir)
+	}
+	if err != nil {
+		inv.log.Warn("cannot remove all that an interrupted command left", "error", err)
+	}
+	return st, nil
+}
+
+// fail prints err where people and programs look for it, and returns the exit
+// code for it.
+func (inv *invocation) fail(err error) int {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if inv.log != nil {
+		inv.log.Error(text) //nolint:sloglint // as in sandboxrun: the text is the record
+	}
+	if inv.log == nil || inv.logFile != nil {
+		fmt.Fprintln(inv.streams.err, "sandboxrun: "+text)
+	}
+	switch {
+	case inv.exitCode != 0:
+		return inv.exitCode
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitFailure
+}
+
+func (inv *invocation) close() {
+	if inv.logFile != nil {
+		inv.logFile.Close()
+	}
+}
+
+// formatFlag and checkFormat are for commands that print text or JSON.
+func formatFlag(text string) cli.Flag {
+	return &cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: text, Usage: text + " or json"}
+}
+
+func checkFormat(c *cli.Context, text string) error {
+	if f := c.String("format"); f != text && f != "json" {
+		return usagef("--format %q: it must be %s or json", f, text)
+	}
+	return nil
+}
+
+// arguments checks how many there are.
+func arguments(c *cli.Context, least, most int) error {
+	if c.NArg() < least || most >= 0 && c.NArg() > most {
+		return usagef("%s takes %s; see %s --help", c.Command.FullName(), strings.TrimSpace("these arguments: "+c.Command.ArgsUsage), c.Command.HelpName)
+	}
+	return nil
+}
