@@ -113,12 +113,7 @@ func (v *validation) userMappings(linux *specs.Linux) {
 	v.mappings("linux.gidMappings", linux.GIDMappings)
 	ns, found := v.namespace(specs.UserNamespace)
 	if !found {
-		if len(linux.UIDMappings) > 0 {
-			v.add("linux.uidMappings", "needs a namespace of type \"user\" in linux.namespaces")
-		}
-		if len(linux.GIDMappings) > 0 {
-			v.add("linux.gidMappings", "needs a namespace of type \"user\" in linux.namespaces")
-		}
+		// Some tools leave mappings behind. Nothing uses them; package runtime warns.
 		return
 	}
 	// A namespace to join has its mappings already; some tools repeat them here,

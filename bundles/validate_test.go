@@ -137,10 +137,7 @@ func TestValidate(t *testing.T) {
 			`linux.namespaces[3].type: must be one of cgroup, ipc, mount, network, pid, time, user, uts, not "net"`,
 			`linux.namespaces[4].path: must be an absolute path, not "x"`,
 		}},
-		{"mappings without user namespace", `{"linux": {"uidMappings": [{"size": 1}], "gidMappings": [{"size": 1}]}}`, []string{
-			`linux.uidMappings: needs a namespace of type "user" in linux.namespaces`,
-			`linux.gidMappings: needs a namespace of type "user" in linux.namespaces`,
-		}},
+		{"mappings without user namespace", `{"linux": {"uidMappings": [{"size": 1}], "gidMappings": [{"size": 1}]}}`, nil},
 		{"user namespace without mappings", `{"hostname": "", "linux": {"namespaces": [{"type": "mount"}, {"type": "user"}], "gidMappings": [{"containerID": 1, "size": 1}]}}`, []string{
 			"linux.uidMappings: is missing or empty; the new user namespace needs one",
 			"linux.gidMappings: must map container id 0: the sandbox is set up as its user namespace's root",

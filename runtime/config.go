@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -34,6 +35,9 @@ func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) 
 	if cgroups.IsCgroup2UnifiedMode() && !hasNamespace(spec, specs.CgroupNamespace) {
 		bindCgroups(spec.Mounts)
 	}
+	if !hasNamespace(spec, specs.UserNamespace) && spec.Linux != nil && len(spec.Linux.UIDMappings)+len(spec.Linux.GIDMappings) > 0 {
+		r.log.Warn("the spec has no user namespace; ignoring linux.uidMappings and linux.gidMappings")
+	}
 	if r.cfg.NoCgroups {
 		spec = r.withoutCgroup(spec)
 	}
@@ -55,7 +59,11 @@ func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) 
 		}
 	}
 	setBundleLabel(config, opts.Bundle)
-	adaptHooks(config.Hooks)
+	hooks := opts.hooks
+	if hooks == nil {
+		hooks = context.Background()
+	}
+	adaptHooks(hooks, config.Hooks)
 	r.adaptDevices(config.Devices)
 	r.adaptMounts(config)
 	if opts.restore != nil {

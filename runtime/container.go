@@ -29,6 +29,9 @@ type Container struct {
 	lc      *libcontainer.Container
 	cgroups map[string]string // as in record
 
+	// hooks is for the goroutine that supervises the container.
+	hooks hookWatch
+
 	// Only where this process made the container:
 	init    *Process
 	lock    *lockfile.Lock   // nil once released
@@ -106,7 +109,11 @@ func ownerOf(path string) (string, error) {
 // Start lets the program of a created container run. The error wraps
 // ErrWrongState if the container is not in that state. If a poststart hook
 // fails, the container is removed.
-func (c *Container) Start() error {
+func (c *Container) Start() error { return c.StartContext(context.Background()) }
+
+// StartContext is Start whose poststart hooks end with ctx, as if they had
+// failed.
+func (c *Container) StartContext(ctx context.Context) error {
 	status, err := c.status()
 	if err != nil {
 		return err
@@ -123,7 +130,7 @@ func (c *Container) Start() error {
 	if err := c.lc.Exec(); err != nil {
 		return fmt.Errorf("start container %q: %w", c.id, err)
 	}
-	if err := c.runPoststart(); err != nil {
+	if err := c.runPoststart(&hookWatch{ctx: ctx}); err != nil {
 		ctx, cancel := removalContext()
 		defer cancel()
 		return errors.Join(fmt.Errorf("start container %q: %w", c.id, err), c.runtime.Delete(ctx, c.id, true))

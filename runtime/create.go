@@ -53,6 +53,8 @@ type CreateOptions struct {
 	// prepared is called once the container exists on disk, before its first
 	// process.
 	prepared func(*Container)
+	// hooks ends those of the creation that hang; nil is never.
+	hooks context.Context //nolint:containedctx // of the call that these are the options of
 	// NoNewKeyring lets the program share the caller's session keyring.
 	NoNewKeyring bool
 }
@@ -63,11 +65,34 @@ type CreateOptions struct {
 // The error wraps ErrExists if the ID is taken; a *StartError tells a program
 // that is missing or not executable.
 func (r *Runtime) Create(opts CreateOptions) (*Container, error) {
-	c, err := r.create(&opts, detached)
-	if err != nil {
-		return nil, err
+	return r.CreateContext(context.Background(), opts)
+}
+
+// CreateContext is Create that fails when ctx ends, also where a hook or a file
+// system keeps it waiting.
+func (r *Runtime) CreateContext(ctx context.Context, opts CreateOptions) (*Container, error) {
+	guard := &startGuard{}
+	if ctx.Done() != nil {
+		opts.hooks = ctx
+		opts.prepared = func(c *Container) { guard.watch(ctx, c) }
 	}
-	return c, c.releaseLock()
+	c, err := r.create(&opts, detached)
+	guard.end()
+	if guard.stopped == 0 {
+		if err != nil {
+			return nil, err
+		}
+		return c, c.releaseLock()
+	}
+	stopped := fmt.Errorf("cannot create container %q: %w", opts.ID, context.Cause(ctx))
+	if err == nil {
+		// It was killed when it was complete already.
+		err = errors.Join(c.killAndDestroy(), c.removeLock())
+		if err != nil {
+			return nil, errors.Join(stopped, err)
+		}
+	}
+	return nil, stopped
 }
 
 // ownership says who removes a container in the end.
@@ -217,6 +242,7 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 		return err
 	}
 	process.lp.Init = true
+	process.hooked = opts.Spec.Hooks != nil && len(opts.Spec.Hooks.StartContainer) > 0
 	if opts.restore != nil {
 		process.restored = &restoration{options: opts.restore, owner: owner}
 	}

@@ -1,8 +1,14 @@
 package runtime
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -25,10 +31,20 @@ func hooksOf(spec *specs.Spec) hooks {
 	return hooks{Poststart: spec.Hooks.Poststart, Poststop: spec.Hooks.Poststop}
 }
 
-// adaptHooks leaves libcontainer the hooks of create and start.
-func adaptHooks(list configs.Hooks) {
+// adaptHooks leaves libcontainer the hooks of create and start. Those that it
+// runs itself, outside the container, end with ctx.
+func adaptHooks(ctx context.Context, list configs.Hooks) {
 	delete(list, configs.Poststart)
 	delete(list, configs.Poststop)
+	for _, name := range []configs.HookName{configs.Prestart, configs.CreateRuntime} {
+		for i, hook := range list[name] {
+			if command, ok := hook.(configs.CommandHook); ok {
+				list[name][i] = configs.NewFunctionHook(func(state *specs.State) error {
+					return runCommand(ctx, command.Command, state)
+				})
+			}
+		}
+	}
 	if len(list[configs.Prestart]) == 0 {
 		return
 	}
@@ -49,9 +65,54 @@ func setHookStatus(status specs.ContainerState) configs.Hook {
 	})
 }
 
+// hookWatch ends the hooks of a container that hang: with ctx, or at a SIGTERM or
+// SIGINT. Its zero value ends none.
+type hookWatch struct {
+	ctx     context.Context //nolint:containedctx // of the call that this container was returned by or is used in
+	signals <-chan os.Signal
+
+	stopped syscall.Signal // ended a hook; 0 if none did
+	early   []os.Signal    // others that came meanwhile
+}
+
+// begin returns a context for hooks. Only the caller uses the watch until end
+// has returned.
+func (w *hookWatch) begin() (ctx context.Context, end func()) {
+	ctx = context.Background()
+	if w.ctx != nil {
+		ctx = w.ctx
+	}
+	if w.signals == nil {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-over:
+				return
+			case sig := <-w.signals:
+				if sig != syscall.SIGTERM && sig != syscall.SIGINT {
+					w.early = append(w.early, sig)
+					continue
+				}
+				w.stopped = sig.(syscall.Signal)
+				cancel()
+			}
+		}
+	}()
+	return ctx, func() {
+		close(over)
+		<-done
+		cancel()
+	}
+}
+
 // runPoststart runs the poststart hooks of a container whose program runs, or
 // has run already. It stops at the first that fails.
-func (c *Container) runPoststart() error {
+func (c *Container) runPoststart(watch *hookWatch) error {
 	rec, err := c.runtime.readRecord(c.id)
 	if err != nil || rec == nil || len(rec.Hooks.Poststart) == 0 {
 		return err
@@ -60,8 +121,10 @@ func (c *Container) runPoststart() error {
 	if err != nil {
 		return err
 	}
+	ctx, end := watch.begin()
+	defer end()
 	for i, hook := range rec.Hooks.Poststart {
-		if err := runHook(hook, state); err != nil {
+		if err := runHook(ctx, hook, state); err != nil {
 			return fmt.Errorf("poststart hook %d, %q: %w", i, hook.Path, err)
 		}
 	}
@@ -89,8 +152,13 @@ func (c *Container) destroyState() error {
 	if err := c.lc.Destroy(); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.id, err)
 	}
+	if len(rec.Hooks.Poststop) == 0 {
+		return nil
+	}
+	ctx, end := c.hooks.begin()
+	defer end()
 	for i, hook := range rec.Hooks.Poststop {
-		if err := runHook(hook, state); err != nil {
+		if err := runHook(ctx, hook, state); err != nil {
 			c.runtime.log.Warn("a poststop hook failed", "id", c.id, "hook", i, "path", hook.Path, "error", err)
 		}
 	}
@@ -117,12 +185,46 @@ func (c *Container) hookState(status specs.ContainerState) (*specs.State, error)
 	return state, nil
 }
 
-// runHook runs a hook to its end, or to its timeout.
-func runHook(hook specs.Hook, state *specs.State) error {
+// runHook runs a hook to its end, or to that of its timeout or of ctx.
+func runHook(ctx context.Context, hook specs.Hook, state *specs.State) error {
 	command := &configs.Command{Path: hook.Path, Args: hook.Args, Env: hook.Env}
 	if hook.Timeout != nil {
 		timeout := time.Duration(*hook.Timeout) * time.Second
 		command.Timeout = &timeout
 	}
-	return command.Run(state)
+	return runCommand(ctx, command, state)
 }
+
+// runCommand differs from libcontainer's in that ctx ends it, and in that
+// nothing is left of a hook that was ended: it has a process group of its own.
+func runCommand(ctx context.Context, command *configs.Command, state *specs.State) error {
+	input, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	if command.Timeout != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, *command.Timeout,
+			fmt.Errorf("hook ran past specified timeout of %.1fs", command.Timeout.Seconds()))
+		defer cancel()
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, command.Path)
+	cmd.Args, cmd.Env = command.Args, command.Env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = hookOutputDelay
+	err = cmd.Run()
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return context.Cause(ctx)
+	case err != nil && cmd.ProcessState != nil:
+		return fmt.Errorf("%w, stdout: %s, stderr: %s", err, stdout.String(), stderr.String())
+	}
+	return err
+}
+
+// hookOutputDelay is how long a hook that was ended is waited for, should
+// something else hold its output.
+const hookOutputDelay = time.Second

@@ -33,7 +33,7 @@ func TestAdaptHooks(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			seen = nil
-			adaptHooks(tt.hooks)
+			adaptHooks(t.Context(), tt.hooks)
 			state := &specs.State{Status: specs.StateCreating}
 			for _, when := range []configs.HookName{configs.Prestart, configs.CreateRuntime, configs.Poststart, configs.Poststop} {
 				if err := tt.hooks.Run(when, state); err != nil {

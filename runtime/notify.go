@@ -93,7 +93,7 @@ func (c *Container) StartNotified(ctx context.Context, notifySocket string) erro
 		return err
 	}
 	if n == nil {
-		return c.Start()
+		return c.StartContext(ctx)
 	}
 	defer n.close()
 	state, err := c.lc.State()
@@ -105,7 +105,7 @@ func (c *Container) StartNotified(ctx context.Context, notifySocket string) erro
 		return fmt.Errorf("start container %q: %w", c.id, os.NewSyscallError("pidfd_open", err))
 	}
 	defer unix.Close(pidfd)
-	if err := c.Start(); err != nil {
+	if err := c.StartContext(ctx); err != nil {
 		return err
 	}
 	n.mainPid = state.InitProcessPid

@@ -55,6 +55,7 @@ type Process struct {
 	late       *lateSeccomp
 	restored   *restoration // nil for a process that was started
 	reaped     bool         // it has ended and was waited for
+	hooked     bool         // startContainer hooks run before the program
 }
 
 // Pid returns the process ID as the caller sees it.
@@ -104,6 +105,10 @@ func (p *Process) wait() (ExitStatus, error) {
 	status := state.Sys().(syscall.WaitStatus)
 	// CRIU makes processes by fork, and never by execve.
 	if !executed && status.Exited() && p.restored == nil {
+		if p.hooked {
+			return ExitStatus{}, fmt.Errorf("cannot start %q: a startContainer hook failed, or the kernel refused to execute the program; "+
+				"the line about it on the program's stderr says which, and why", p.program)
+		}
 		return ExitStatus{}, &StartError{Program: p.program, Reason: errNotExecuted.Error(), ExitCode: exitNotExecutable, Err: errNotExecuted}
 	}
 	if inner, ok := p.readPID1Status(); ok {

@@ -12,9 +12,11 @@ import (
 // what is in the container's cgroup, so that libcontainer gives up and the
 // creation is rolled back. There is no program yet that could be asked.
 //
-// A hook that hangs is no process of the container's; give hooks a timeout.
+// Hooks that run outside the container end with the context that the guard
+// cancels.
 type startGuard struct {
 	signals <-chan os.Signal
+	cancel  context.CancelFunc // of the hooks' context; may be nil
 
 	// Valid after end:
 	stopped syscall.Signal // 0 if nothing stopped the creation
@@ -42,6 +44,9 @@ func (g *startGuard) watch(ctx context.Context, c *Container) {
 					continue
 				}
 				g.stopped = sig.(syscall.Signal)
+			}
+			if g.cancel != nil {
+				g.cancel()
 			}
 			g.kill(c)
 			return

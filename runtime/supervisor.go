@@ -112,6 +112,11 @@ func (s *supervisor) run(ctx context.Context) error {
 	}
 	s.early = guard.early
 	status, err := s.supervise(ctx)
+	if stopped := s.container.hooks.stopped; stopped != 0 {
+		s.reportStopped(stopped)
+		s.log.Debug("stopped while its poststart hooks ran", "error", err)
+		return s.remove()
+	}
 	if err != nil {
 		return errors.Join(err, s.remove())
 	}
@@ -123,6 +128,8 @@ func (s *supervisor) run(ctx context.Context) error {
 func (s *supervisor) create(ctx context.Context, guard *startGuard) error {
 	began := time.Now()
 	opts := s.opts.CreateOptions
+	opts.hooks, guard.cancel = context.WithCancel(ctx)
+	defer guard.cancel()
 	opts.prepared = func(c *Container) { guard.watch(ctx, c) }
 	container, err := s.runtime.create(&opts, supervised)
 	guard.end()
@@ -130,6 +137,7 @@ func (s *supervisor) create(ctx context.Context, guard *startGuard) error {
 		return err
 	}
 	s.container = container
+	container.hooks = hookWatch{ctx: ctx, signals: s.opts.Signals}
 	s.report.Phases.CreateSeconds = seconds(time.Since(began))
 	return nil
 }
@@ -206,7 +214,7 @@ func (s *supervisor) letRun() error {
 	if err := s.container.lc.Exec(); err != nil {
 		return fmt.Errorf("container %q: %w", s.container.id, s.explainExec(err))
 	}
-	if err := s.container.runPoststart(); err != nil {
+	if err := s.container.runPoststart(&s.container.hooks); err != nil {
 		// Also where the stopped container is kept.
 		ctx, cancel := removalContext()
 		defer cancel()
@@ -240,7 +248,7 @@ func (s *supervisor) watch(ctx context.Context, exited <-chan exit) (ExitStatus,
 	if s.opts.CPUTime > 0 {
 		cpu.Reset(s.nextCPUCheck(0))
 	}
-	for _, sig := range s.early {
+	for _, sig := range append(s.early, s.container.hooks.early...) {
 		s.forward(sig)
 	}
 	cancelled := ctx.Done()
@@ -426,6 +434,8 @@ func (s *supervisor) reportMissing() {
 
 // remove ends the container's life on disk, then waits for its last output.
 func (s *supervisor) remove() error {
+	// What is removed after the end of the caller's context has its hooks all the same.
+	s.container.hooks.ctx = nil
 	began := time.Now()
 	err := s.removeState()
 	s.report.Phases.RemoveSeconds = seconds(time.Since(began))

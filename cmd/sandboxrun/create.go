@@ -62,8 +62,10 @@ func (inv *invocation) createAction(c *cli.Context) error {
 	if err := refuseTimeLimits(limits); err != nil {
 		return err
 	}
-	if _, err := inv.runtime.Create(*opts); err != nil {
-		return err
+	ctx, release := stoppable(c.Context)
+	defer release()
+	if _, err := inv.runtime.CreateContext(ctx, *opts); err != nil {
+		return inv.failStopped(ctx, err)
 	}
 	inv.printGenerated(t)
 	return nil

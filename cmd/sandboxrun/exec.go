@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -48,7 +47,7 @@ EXAMPLES:
 		}),
 		Action: func(c *cli.Context) error {
 			err := inv.execAction(c)
-			if err != nil && inv.exitCode == 0 && !errors.Is(err, errUsage) {
+			if err != nil && inv.exitCode == 0 {
 				inv.exitCode = exitExecFailure
 			}
 			return err

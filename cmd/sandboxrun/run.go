@@ -103,12 +103,14 @@ func (inv *invocation) runDetached(c *cli.Context, t target) error {
 	if err := refuseTimeLimits(limits); err != nil {
 		return err
 	}
-	container, err := inv.runtime.Create(*opts)
+	ctx, release := stoppable(c.Context)
+	defer release()
+	container, err := inv.runtime.CreateContext(ctx, *opts)
 	if err != nil {
-		return err
+		return inv.failStopped(ctx, err)
 	}
-	if err := container.StartNotified(c.Context, opts.NotifySocket); err != nil {
-		return errors.Join(err, inv.runtime.Delete(c.Context, t.id, true))
+	if err := container.StartNotified(ctx, opts.NotifySocket); err != nil {
+		return inv.failStopped(ctx, errors.Join(err, inv.runtime.Delete(c.Context, t.id, true)))
 	}
 	inv.printGenerated(t)
 	return nil

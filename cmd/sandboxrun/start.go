@@ -20,7 +20,9 @@ EXAMPLE:
    sandboxrun create -b ./hello web && sandboxrun start web`,
 		Action: func(c *cli.Context) error {
 			return inv.onContainer(func(container *runtime.Container) error {
-				return container.StartNotified(c.Context, os.Getenv(notifyVariable))
+				ctx, release := stoppable(c.Context)
+				defer release()
+				return inv.failStopped(ctx, container.StartNotified(ctx, os.Getenv(notifyVariable)))
 			})(c)
 		},
 	}

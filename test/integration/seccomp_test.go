@@ -100,7 +100,7 @@ type seccompAnswer struct {
 // SECCOMP_IOCTL_NOTIF_RECV and SECCOMP_IOCTL_NOTIF_SEND, whose numbers hold the
 // sizes of the structs.
 const (
-	ioctlReceive = 3<<30 | 80<<16 | '!'<<8 | 0
+	ioctlReceive = 3<<30 | 80<<16 | '!'<<8
 	ioctlSend    = 3<<30 | 24<<16 | '!'<<8 | 1
 )
 
