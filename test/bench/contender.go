@@ -118,7 +118,30 @@ func (c *contender) find(ctx context.Context) error {
 func (c *contender) missing() bool { return c.Path == "" && (c.OCI || c.Package != "") }
 
 // takesPart reports whether c knows what v asks for.
-func (c *contender) takesPart(v variant) bool { return c.OCI || v == variant{Name: "plain"} }
+func (c *contender) takesPart(v variant) bool { return c.OCI || v.Name == "plain" }
+
+// steps are the command lines of one run. The first of several leaves a container
+// that waits.
+func (c *contender) steps(op operation, p place) [][]string {
+	oci := func(args ...string) []string { return append([]string{c.Path, "--root", p.state}, args...) }
+	switch op {
+	case opExec:
+		return [][]string{oci("exec", p.id, "/bin/true")}
+	case opSteps:
+		return [][]string{oci("create", "--bundle", p.bundle, p.id), oci("start", p.id), oci("delete", p.id)}
+	default:
+		return [][]string{c.command(c.Path, p)}
+	}
+}
+
+// hold is the command line that starts a container to enter, and ends.
+func (c *contender) hold(p place) []string {
+	return []string{c.Path, "--root", p.state, "run", "--detach", "--bundle", p.bundle, p.id}
+}
+
+func (c *contender) remove(p place) []string {
+	return []string{c.Path, "--root", p.state, "delete", "--force", p.id}
+}
 
 // build is another sandboxrun to compare with.
 type build struct{ name, path string }

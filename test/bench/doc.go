@@ -1,7 +1,8 @@
 // Command bench compares what it costs to start a sandbox and run nothing in
 // it: `sandboxrun run` of a static /bin/true against the same bundle under
 // runc and crun, and against bubblewrap, util-linux's unshare and a plain fork
-// and exec.
+// and exec; and `exec` into a container that runs, and the three processes of
+// `create`, `start` and `delete`, against runc's and crun's.
 //
 //	go run ./test/bench run [-n ROUNDS] [-warmup ROUNDS] [-variants LIST]
 //	    [-sandboxrun FILE] [-against NAME=FILE]... [-program FILE]
@@ -13,11 +14,15 @@
 // round from a fixed seed, so that a noisy minute hits all alike. A ratio is
 // taken within a round and its median over the rounds is reported.
 //
-// The OCI runtimes read the same bundles, made by package bundles, in four
+// The OCI runtimes read the same bundles, made by package bundles. run has four
 // variants: with and without the default seccomp profile, with and without
 // limits on memory, CPU and processes. The CPU limit is one CPU, so that
-// throttling does not become the figure. bubblewrap, unshare and fork+exec
-// know no bundle: they run in the plain variant only.
+// throttling does not become the figure. exec and create-start-delete have two,
+// with and without the profile. bubblewrap, unshare and fork+exec know no
+// bundle: they run in the plain variant only.
+//
+// Each runtime enters containers of its own, which it starts before the series
+// and removes after it; they run a program that does nothing.
 //
 // # What is counted
 //

@@ -83,7 +83,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	flags.IntVar(&o.rounds, "n", 30, "measure `ROUNDS` rounds")
 	flags.IntVar(&o.warmup, "warmup", 3, "run `ROUNDS` rounds first that do not count")
 	flags.Uint64Var(&o.seed, "seed", 1, "shuffle by `N`")
-	flags.Func("variants", "compare only these, of plain,seccomp,limits,seccomp+limits (`LIST`)", func(list string) (err error) {
+	flags.Func("variants", "compare only these, of "+variantNames()+" (`LIST`)", func(list string) (err error) {
 		o.variants, err = parseVariants(list)
 		return err
 	})
@@ -131,7 +131,7 @@ func measureAll(ctx context.Context, o *options) (_ *result, retErr error) {
 	if err != nil {
 		return nil, err
 	}
-	program, err := o.readProgram()
+	bin, err := o.readPrograms()
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func measureAll(ctx context.Context, o *options) (_ *result, retErr error) {
 	}
 	defer func() { retErr = errors.Join(retErr, dirs.remove()) }()
 	for _, v := range o.variants {
-		if err := v.writeBundle(dirs.bundles, dirs.cgroup(), program); err != nil {
+		if err := v.writeBundle(dirs.bundles, dirs.cgroup(), bin); err != nil {
 			return nil, err
 		}
 	}
@@ -162,6 +162,10 @@ func measureAll(ctx context.Context, o *options) (_ *result, retErr error) {
 			return nil, err
 		}
 		defer s.v1.close()
+	}
+	defer func() { retErr = errors.Join(retErr, s.release()) }()
+	if err := s.hold(bin); err != nil {
+		return nil, err
 	}
 	if err := s.run(ctx, o.warmup, o.rounds, o.seed); err != nil {
 		return nil, err
@@ -204,15 +208,20 @@ func (o *options) findContenders(ctx context.Context) ([]contender, error) {
 	return all, nil
 }
 
-func (o *options) readProgram() ([]byte, error) {
+func (o *options) readPrograms() (programs, error) {
+	idle, err := idleProgram(runtime.GOARCH)
+	if err != nil {
+		return nil, err
+	}
 	if o.program == "" {
-		return trueProgram(runtime.GOARCH)
+		nothing, err := trueProgram(runtime.GOARCH)
+		return programs{"true": nothing, "idle": idle}, err
 	}
 	data, err := os.ReadFile(o.program)
 	if err != nil {
 		return nil, fmt.Errorf("read -program: %w", err)
 	}
-	return data, nil
+	return programs{"true": data, "idle": idle}, nil
 }
 
 func (o *options) write(r *result, stdout io.Writer) (retErr error) {

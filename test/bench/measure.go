@@ -52,9 +52,37 @@ func (m *meter) close() {
 // errTimeout says that a command had to be killed.
 var errTimeout = errors.New("it did not end in time")
 
-// measure runs argv to its end. The error says what the command said if it did
-// not exit with 0.
-func (m *meter) measure(argv []string) (sample, error) {
+// measure runs command lines one after the other, each to its end, and adds up
+// what they cost. The error says what a command said if it did not exit with 0.
+func (m *meter) measure(steps ...[]string) (sample, error) {
+	var sum sample
+	for i, argv := range steps {
+		// What create leaves waits for start.
+		waits := i == 0 && len(steps) > 1
+		cost, err := m.step(argv, !waits)
+		sum.CPU += cost.CPU
+		sum.Wall += cost.Wall
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+// detach runs argv to its end and lets others have the descendants that it
+// leaves, so that measure does not wait for them.
+func (m *meter) detach(argv []string) (retErr error) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl(PR_SET_CHILD_SUBREAPER)", err)
+	}
+	defer func() {
+		retErr = errors.Join(retErr, os.NewSyscallError("prctl(PR_SET_CHILD_SUBREAPER)", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)))
+	}()
+	_, err := m.step(argv, false)
+	return err
+}
+
+func (m *meter) step(argv []string, orphansToo bool) (sample, error) {
 	if err := m.stderr.Truncate(0); err != nil {
 		return sample{}, err
 	}
@@ -72,7 +100,11 @@ func (m *meter) measure(argv []string) (sample, error) {
 	stopWatch := m.watch(pid)
 	status, used, err := wait(pid)
 	wall := time.Since(began)
-	orphansUsed, orphansErr := waitOrphans()
+	var orphansUsed time.Duration
+	var orphansErr error
+	if orphansToo {
+		orphansUsed, orphansErr = waitOrphans()
+	}
 	killed := stopWatch()
 	switch err := errors.Join(err, orphansErr); {
 	case err != nil:

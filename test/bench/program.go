@@ -7,11 +7,14 @@ import (
 	"fmt"
 )
 
-// exitZero is exit(0) in machine code, by GOARCH.
-var exitZero = map[string]struct {
+// machineCode is a program by GOARCH.
+type machineCode map[string]struct {
 	machine elf.Machine
 	code    []byte
-}{
+}
+
+// exitZero is exit(0).
+var exitZero = machineCode{
 	"amd64": {elf.EM_X86_64, []byte{
 		0x31, 0xff, // xor edi, edi
 		0xb8, 0x3c, 0, 0, 0, // mov eax, SYS_exit
@@ -24,12 +27,35 @@ var exitZero = map[string]struct {
 	}},
 }
 
+// waitForEver waits for a signal, again and again.
+var waitForEver = machineCode{
+	"amd64": {elf.EM_X86_64, []byte{
+		0xb8, 0x22, 0, 0, 0, // mov eax, SYS_pause
+		0x0f, 0x05, // syscall
+		0xeb, 0xf7, // jmp to the beginning
+	}},
+	"arm64": {elf.EM_AARCH64, []byte{
+		0x00, 0x00, 0x80, 0xd2, // mov x0, #0
+		0x01, 0x00, 0x80, 0xd2, // mov x1, #0
+		0x02, 0x00, 0x80, 0xd2, // mov x2, #0
+		0x03, 0x00, 0x80, 0xd2, // mov x3, #0
+		0x28, 0x09, 0x80, 0xd2, // mov x8, #SYS_ppoll
+		0x01, 0x00, 0x00, 0xd4, // svc #0
+		0xfa, 0xff, 0xff, 0x17, // b to the beginning
+	}},
+}
+
 // trueProgram returns /bin/true as the smallest static executable: one loaded
 // segment, no C library. What a program does in its own start is no business of
 // a sandbox, so it is kept out of the figures; and no compiler is needed where
 // bench is copied to.
-func trueProgram(arch string) ([]byte, error) {
-	exit, ok := exitZero[arch]
+func trueProgram(arch string) ([]byte, error) { return exitZero.program(arch) }
+
+// idleProgram returns what keeps a container running that others enter.
+func idleProgram(arch string) ([]byte, error) { return waitForEver.program(arch) }
+
+func (m machineCode) program(arch string) ([]byte, error) {
+	exit, ok := m[arch]
 	if !ok {
 		return nil, fmt.Errorf("cannot make a program for %s: its machine code is not known; give a static one with -program", arch)
 	}

@@ -67,8 +67,9 @@ func (s *scratch) cgroups() []string {
 	const root = "/sys/fs/cgroup"
 	var found []string
 	for _, top := range []string{root, root + "/*"} {
-		matches, _ := filepath.Glob(filepath.Join(top, s.name))
-		for _, match := range matches {
+		own, _ := filepath.Glob(filepath.Join(top, s.name))
+		held, _ := filepath.Glob(filepath.Join(top, s.name+"-held-*"))
+		for _, match := range append(own, held...) {
 			filepath.WalkDir(match, func(path string, entry fs.DirEntry, err error) error { //nolint:errcheck // what vanishes need not be removed
 				if err == nil && entry.IsDir() {
 					found = append(found, path)

@@ -49,6 +49,49 @@ type series struct {
 	samples  [][]sample
 	finished int // rounds
 	runs     int // for IDs
+	// held are the containers that jobs enter, by the job's index.
+	held map[int]place
+}
+
+// hold starts a container for each job that enters one. release removes them,
+// also where hold failed.
+func (s *series) hold(bin programs) error {
+	s.held = map[int]place{}
+	for i, j := range s.jobs {
+		if j.variant.Operation != opExec {
+			continue
+		}
+		name := fmt.Sprintf("%s-held-%d", s.scratch.name, i)
+		dir := filepath.Join(s.scratch.bundles, name)
+		// Each has a cgroup of its own: they run side by side.
+		if err := j.variant.writeBundle(dir, "/"+name, bin); err != nil {
+			return err
+		}
+		p := place{id: name, bundle: j.variant.bundle(dir), state: filepath.Join(s.scratch.state, j.contender.Name)}
+		s.held[i] = p
+		var err error
+		s.within(j.contender, func() { err = s.meter.detach(j.contender.hold(p)) })
+		if err != nil {
+			return fmt.Errorf("start the container that %s is to enter: %w", j.contender.Name, err)
+		}
+	}
+	return nil
+}
+
+func (s *series) release() error {
+	var errs []error
+	for i, p := range s.held {
+		if _, err := os.Stat(p.state); err != nil { // it did not even begin
+			continue
+		}
+		c := s.jobs[i].contender
+		s.within(c, func() {
+			_, err := s.meter.measure(c.remove(p))
+			errs = append(errs, err)
+		})
+	}
+	s.held = nil
+	return errors.Join(errs...)
 }
 
 // run carries out the rounds. When ctx ends, it stops after the current run and
@@ -62,7 +105,7 @@ func (s *series) run(ctx context.Context, warmup, rounds int, seed uint64) error
 				return context.Cause(ctx)
 			}
 			var err error
-			s.within(s.jobs[i].contender, func() { results[i], err = s.one(s.jobs[i]) })
+			s.within(s.jobs[i].contender, func() { results[i], err = s.one(i) })
 			if err != nil {
 				return fmt.Errorf("run %s in variant %s: %w", s.jobs[i].contender.Name, s.jobs[i].variant.Name, err)
 			}
@@ -88,21 +131,25 @@ func (s *series) within(c contender, f func()) {
 }
 
 // one runs a job once. What a failed runtime leaves is removed by itself.
-func (s *series) one(j job) (sample, error) {
+func (s *series) one(i int) (sample, error) {
+	j := s.jobs[i]
 	s.runs++
-	p := place{
-		id:     fmt.Sprintf("%s-%d", s.scratch.name, s.runs),
-		bundle: j.variant.bundle(s.scratch.bundles),
-		state:  filepath.Join(s.scratch.state, j.contender.Name),
+	p, held := s.held[i]
+	if !held {
+		p = place{
+			id:     fmt.Sprintf("%s-%d", s.scratch.name, s.runs),
+			bundle: j.variant.bundle(s.scratch.bundles),
+			state:  filepath.Join(s.scratch.state, j.contender.Name),
+		}
 	}
-	result, err := s.meter.measure(j.contender.command(j.contender.Path, p))
-	if err == nil || !j.contender.OCI {
+	result, err := s.meter.measure(j.contender.steps(j.variant.Operation, p)...)
+	if err == nil || !j.contender.OCI || held {
 		return result, err
 	}
 	if _, statErr := os.Stat(p.state); statErr != nil { // it did not even begin
 		return result, err
 	}
-	_, deleteErr := s.meter.measure([]string{j.contender.Path, "--root", p.state, "delete", "--force", p.id})
+	_, deleteErr := s.meter.measure(j.contender.remove(p))
 	return result, errors.Join(err, deleteErr)
 }
 

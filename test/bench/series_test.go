@@ -42,7 +42,8 @@ func TestJobs(t *testing.T) {
 	for _, j := range jobs(allVariants(), all) {
 		got = append(got, j.variant.Name+" "+j.contender.Name)
 	}
-	want := []string{"plain sandboxrun", "plain bwrap", "plain fork+exec", "seccomp sandboxrun", "limits sandboxrun", "seccomp+limits sandboxrun"}
+	want := []string{"plain sandboxrun", "plain bwrap", "plain fork+exec", "seccomp sandboxrun", "limits sandboxrun", "seccomp+limits sandboxrun",
+		"exec sandboxrun", "exec+seccomp sandboxrun", "create-start-delete sandboxrun", "create-start-delete+seccomp sandboxrun"}
 	if !slices.Equal(got, want) {
 		t.Errorf("jobs are %q, want %q", got, want)
 	}

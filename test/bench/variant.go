@@ -12,20 +12,38 @@ import (
 	"github.com/sandboxrun/sandboxrun/bundles"
 )
 
+// operation is what a contender is asked to do.
+type operation string
+
+const (
+	// opRun runs a container from beginning to end.
+	opRun operation = "run"
+	// opExec runs a program in a container that runs already.
+	opExec operation = "exec"
+	// opSteps creates, starts and deletes a container by a process each, as
+	// engines do.
+	opSteps operation = "create-start-delete"
+)
+
 // variant is one configuration in which the contenders are compared.
 type variant struct {
-	Name    string `json:"name"`
-	Seccomp bool   `json:"seccomp"`
-	Limits  bool   `json:"limits"`
+	Name      string    `json:"name"`
+	Operation operation `json:"operation"`
+	Seccomp   bool      `json:"seccomp"`
+	Limits    bool      `json:"limits"`
 }
 
 // allVariants returns them in the order of the tables.
 func allVariants() []variant {
 	return []variant{
-		{Name: "plain"},
-		{Name: "seccomp", Seccomp: true},
-		{Name: "limits", Limits: true},
-		{Name: "seccomp+limits", Seccomp: true, Limits: true},
+		{Name: "plain", Operation: opRun},
+		{Name: "seccomp", Operation: opRun, Seccomp: true},
+		{Name: "limits", Operation: opRun, Limits: true},
+		{Name: "seccomp+limits", Operation: opRun, Seccomp: true, Limits: true},
+		{Name: "exec", Operation: opExec},
+		{Name: "exec+seccomp", Operation: opExec, Seccomp: true},
+		{Name: "create-start-delete", Operation: opSteps},
+		{Name: "create-start-delete+seccomp", Operation: opSteps, Seccomp: true},
 	}
 }
 
@@ -37,7 +55,14 @@ func (v variant) title() string {
 		}
 		return "without"
 	}
-	return fmt.Sprintf("%s: %s seccomp, %s limits", v.Name, with(v.Seccomp), with(v.Limits))
+	switch v.Operation {
+	case opExec:
+		return fmt.Sprintf("%s: a program in a container that runs, %s seccomp", v.Name, with(v.Seccomp))
+	case opSteps:
+		return fmt.Sprintf("%s: the sum of three processes, %s seccomp", v.Name, with(v.Seccomp))
+	default:
+		return fmt.Sprintf("%s: %s seccomp, %s limits", v.Name, with(v.Seccomp), with(v.Limits))
+	}
 }
 
 // parseVariants reads a comma-separated list of names. Their order is that of
@@ -52,9 +77,17 @@ func parseVariants(list string) ([]variant, error) {
 		wanted = slices.DeleteFunc(wanted, func(name string) bool { return name == v.Name })
 	}
 	if len(wanted) > 0 {
-		return nil, fmt.Errorf("there is no variant %q; there are plain, seccomp, limits and seccomp+limits", wanted[0])
+		return nil, fmt.Errorf("there is no variant %q; there are %s", wanted[0], variantNames())
 	}
 	return found, nil
+}
+
+func variantNames() string {
+	var names []string
+	for _, v := range allVariants() {
+		names = append(names, v.Name)
+	}
+	return strings.Join(names, ",")
 }
 
 // The limits of the variants that have them. One CPU is more than /bin/true
@@ -72,8 +105,12 @@ const oldestVersion = "1.0.2"
 // spec returns the configuration that all runtimes get. cgroup is the absolute
 // path of the container's group, the same for all, as each would choose another.
 func (v variant) spec(cgroup string) (*specs.Spec, error) {
+	program := "/bin/true"
+	if v.Operation == opExec {
+		program = "/bin/idle"
+	}
 	options := []bundles.Option{
-		bundles.WithArgs("/bin/true"),
+		bundles.WithArgs(program),
 		bundles.WithTerminal(false),
 		func(spec *specs.Spec) { spec.Linux.CgroupsPath = cgroup },
 	}
@@ -91,16 +128,21 @@ func (v variant) spec(cgroup string) (*specs.Spec, error) {
 	return spec, nil
 }
 
-// writeBundle makes the bundle dir/NAME of v, which has program as /bin/true.
-func (v variant) writeBundle(dir, cgroup string, program []byte) error {
+// programs are the files of a root filesystem's /bin.
+type programs map[string][]byte
+
+// writeBundle makes the bundle dir/NAME of v.
+func (v variant) writeBundle(dir, cgroup string, bin programs) error {
 	rootfs := filepath.Join(v.bundle(dir), "rootfs")
 	for _, name := range []string{"bin", "dev", "proc", "sys", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(rootfs, name), 0o755); err != nil {
 			return fmt.Errorf("make root filesystem of bundle %q: %w", v.Name, err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(rootfs, "bin", "true"), program, 0o755); err != nil {
-		return fmt.Errorf("write program of bundle %q: %w", v.Name, err)
+	for name, program := range bin {
+		if err := os.WriteFile(filepath.Join(rootfs, "bin", name), program, 0o755); err != nil {
+			return fmt.Errorf("write program of bundle %q: %w", v.Name, err)
+		}
 	}
 	spec, err := v.spec(cgroup)
 	if err != nil {

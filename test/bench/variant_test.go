@@ -16,6 +16,7 @@ func TestParseVariants(t *testing.T) {
 		{"plain", []string{"plain"}},
 		{"seccomp+limits,plain", []string{"plain", "seccomp+limits"}},
 		{"plain,seccomp,limits,seccomp+limits", []string{"plain", "seccomp", "limits", "seccomp+limits"}},
+		{"create-start-delete,exec", []string{"exec", "create-start-delete"}},
 		{"", nil},
 		{"plain,", nil},
 		{"plain,fast", nil},
@@ -41,7 +42,7 @@ func TestBundles(t *testing.T) {
 	dir := t.TempDir()
 	for _, v := range allVariants() {
 		t.Run(v.Name, func(t *testing.T) {
-			if err := v.writeBundle(dir, "/sandboxrun-bench-test", []byte("program")); err != nil {
+			if err := v.writeBundle(dir, "/sandboxrun-bench-test", programs{"true": []byte("program")}); err != nil {
 				t.Fatal(err)
 			}
 			bundle, err := bundles.Load(filepath.Join(dir, v.Name))
