@@ -3,10 +3,9 @@
 //
 // Probe says what can be done with the filesystem of a data root and why not
 // better; Mount and Unmount do it. Paths are given to the kernel as descriptors
-// (fsconfig(2)'s lowerdir+ since Linux 6.8, else /proc/self/fd names in the option string), so
-// that neither their length, nor colons or commas in them, nor the page that the
-// old mount(2) has for options is a limit, and no link is followed after the
-// check. It refuses a target or layer whose last component is a link.
+// (/proc/self/fd names, one by one as lowerdir+ since Linux 6.7, in one string
+// before), so that neither their length nor colons or commas in them matter, hundreds of
+// layers fit, and no link is followed after the check. It refuses a target or layer whose last component is a link.
 //
 // What Mount makes is removed from what is on disk and in the mount table alone.
 package overlay
