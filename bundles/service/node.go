@@ -23,6 +23,8 @@ type node struct {
 	text    string
 	items   []*node
 	entries []entry
+	// byKey has the entries of a mapping.
+	byKey map[string]*node
 }
 
 type entry struct {
@@ -31,13 +33,14 @@ type entry struct {
 }
 
 // get returns the value of a key, nil without it.
-func (n *node) get(key string) *node {
-	for _, e := range n.entries {
-		if e.key.Value == key {
-			return e.value
-		}
+func (n *node) get(key string) *node { return n.byKey[key] }
+
+func (n *node) add(key *yaml.Node, value *node) {
+	if n.byKey == nil {
+		n.byKey = map[string]*node{}
 	}
-	return nil
+	n.byKey[key.Value] = value
+	n.entries = append(n.entries, entry{key, value})
 }
 
 // expand resolves aliases, merge keys (<<) and variables, and refuses keys that
@@ -98,7 +101,7 @@ func (r *reader) expandMapping(n *yaml.Node, out *node, depth int) {
 			r.addf(key, "key %q is there twice", key.Value)
 			continue
 		}
-		out.entries = append(out.entries, entry{key, r.expand(value, depth+1)})
+		out.add(key, r.expand(value, depth+1))
 	}
 	for _, from := range merged {
 		if from.kind != mapping {
@@ -107,7 +110,7 @@ func (r *reader) expandMapping(n *yaml.Node, out *node, depth int) {
 		}
 		for _, e := range from.entries {
 			if out.get(e.key.Value) == nil {
-				out.entries = append(out.entries, e)
+				out.add(e.key, e.value)
 			}
 		}
 	}

@@ -103,12 +103,16 @@ func (r *reader) size(n *node, at string) int64 {
 
 // mode reads permission bits, which are octal with or without a leading 0.
 func (r *reader) mode(n *node, text, at string) fs.FileMode {
+	return fs.FileMode(r.octal(n, text, at, 0o777))
+}
+
+func (r *reader) octal(n *node, text, at string, most uint64) uint64 {
 	value, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
-	if err != nil || value > 0o777 {
+	if err != nil || value > most {
 		r.addf(n.yaml, "%s: %q is no mode; write for example 0644", at, text)
 		return 0
 	}
-	return fs.FileMode(value)
+	return value
 }
 
 // target is an absolute path in the sandbox.

@@ -88,7 +88,7 @@ func (r *reader) longVolume(n *node) (Mount, bool) {
 			r.only(n, "volumes.tmpfs", map[string]func(*node){
 				"size": func(n *node) { m.Options = append(m.Options, fmt.Sprintf("size=%d", r.size(n, "volumes.tmpfs.size"))) },
 				"mode": func(n *node) {
-					m.Options = append(m.Options, fmt.Sprintf("mode=%04o", r.mode(n, r.word(n, "volumes.tmpfs.mode"), "volumes.tmpfs.mode")))
+					m.Options = append(m.Options, fmt.Sprintf("mode=%04o", r.octal(n, r.word(n, "volumes.tmpfs.mode"), "volumes.tmpfs.mode", 0o7777)))
 				},
 			})
 		},
