@@ -59,7 +59,7 @@ RUN_FLAG     := $(if $(RUN),-run '$(RUN)')
 # controllers, and only on amd64, the architecture that the VM has.
 CGROUP_V2 := $(wildcard /sys/fs/cgroup/cgroup.controllers)
 VM        := $(if $(RUN)$(CGROUP_V2)$(filter-out x86_64,$(shell uname -m)),no,yes)
-PHASES    := unit integration $(filter vm,$(VM:yes=vm))
+PHASES    := unit integration $(if $(filter yes,$(VM)),vm systemd)
 
 .PHONY: build
 build: need-build ## build bin/sandboxrun, installing compiler, headers and Go where they are missing
@@ -102,6 +102,14 @@ vm: build samples bin/report bin/vm need-vm ## run the tests that use cgroups in
 	@export $(WITH_GO); \
 	bin/report run vm -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-host --out bin/vm-out \
 		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles bin/vm-tests/*.test
+
+.PHONY: systemd
+systemd: build samples bin/report bin/vm need-vm $(RUNC) ## run the tests of --systemd-cgroup and of ordinary users in a VM with systemd
+	@rm -rf bin/vm-systemd && install -d -m 755 bin/vm-systemd bin/vm-tests && cp -a bin/sandboxrun bin/bundles bin/vm-systemd/ && cp $(RUNC) bin/vm-systemd/runc
+	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ ./test/systemd
+	@export $(WITH_GO); \
+	bin/report run systemd -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --image systemd --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-systemd \
+		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles --env SANDBOXRUN_RUNC=/work/host/runc bin/vm-tests/systemd.test
 
 # PEERS=yes tries the image's runc and crun too.
 PEERS :=
