@@ -19,7 +19,8 @@ type RunOptions struct {
 	CreateOptions
 
 	// WallTime and CPUTime end the container when they are used up; 0 is no
-	// limit. CPU time is that of all its processes.
+	// limit. CPU time is that of all its processes from the moment on at which the
+	// program is let run.
 	WallTime time.Duration
 	CPUTime  time.Duration
 	// StopTimeout is how long a container that was told to stop may take
@@ -87,6 +88,7 @@ type supervisor struct {
 	early     []os.Signal    // came before the program ran
 	cause     Reason         // what we ended the container for; "" if we did not
 	runningAt time.Time
+	cpuBefore time.Duration // CPU time used before the program ran, where that matters
 }
 
 func (s *supervisor) run(ctx context.Context) error {
@@ -164,7 +166,8 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 		return ExitStatus{}, fmt.Errorf("cannot hold the limit on CPU time: %w; use another --cgroup-manager, or leave it out", ErrNoCgroup)
 	}
 	if s.opts.CPUTime > 0 {
-		if _, err := group.CPUUsage(); err != nil {
+		// What the start costs is not the program's. It only waits now.
+		if s.cpuBefore, err = group.CPUUsage(); err != nil {
 			return ExitStatus{}, fmt.Errorf("cannot hold the limit on CPU time: %w; %s, or leave it out", err, adviceDelegate)
 		}
 	}
@@ -271,7 +274,7 @@ func (s *supervisor) watch(ctx context.Context, exited <-chan exit) (ExitStatus,
 			if used, err := s.group.CPUUsage(); err != nil {
 				s.log.Warn("cannot read CPU time; ending the container, since its limit cannot be held", "error", err)
 				s.end(ReasonCPUTime)
-			} else if used >= s.opts.CPUTime {
+			} else if used -= s.cpuBefore; used >= s.opts.CPUTime {
 				s.end(ReasonCPUTime)
 			} else {
 				cpu.Reset(s.nextCPUCheck(used))
