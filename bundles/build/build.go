@@ -201,9 +201,7 @@ func (b *building) layers(context.Context) error {
 			return err
 		}
 	}
-	for _, layer := range b.image.Layers {
-		b.lower = append(b.lower, layer.Dir)
-	}
+	b.lower = append(b.lower, directories(b.image.Layers)...)
 	if len(b.lower) == 0 {
 		empty := filepath.Join(b.places.own, "empty")
 		if err := os.Mkdir(empty, 0o755); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -91,9 +92,7 @@ func (r Record) lower(p places, layers []store.Layer) []string {
 	if r.Host {
 		lower = []string{"/", p.host()}
 	}
-	for _, layer := range layers {
-		lower = append(lower, layer.Dir)
-	}
+	lower = append(lower, directories(layers)...)
 	if len(lower) == 0 {
 		lower = []string{filepath.Join(p.own, "empty")}
 	}
@@ -101,6 +100,19 @@ func (r Record) lower(p places, layers []store.Layer) []string {
 		lower = append(lower, p.files())
 	}
 	return lower
+}
+
+// directories returns the layers' trees, each once: overlayfs refuses the same
+// directory twice, and of equal layers the highest one decides.
+func directories(layers []store.Layer) []string {
+	var dirs []string
+	for _, layer := range slices.Backward(layers) {
+		if !slices.Contains(dirs, layer.Dir) {
+			dirs = append(dirs, layer.Dir)
+		}
+	}
+	slices.Reverse(dirs)
+	return dirs
 }
 
 // storedLayers finds the layers of a bundle in the store.
