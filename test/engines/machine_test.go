@@ -42,7 +42,10 @@ func machineNow(t *testing.T) machine {
 	}
 	for _, dir := range []string{"/sys/class/net", "/run/netns", "/run", "/tmp", "/var/tmp", "/dev/shm", "/run/sandboxrun/containers", "/run/sandboxrun/locks"} {
 		for _, name := range namesIn(dir) {
-			m["entry "+filepath.Join(dir, name)] = true
+			// What the testing package makes for a test it removes after it.
+			if path := filepath.Join(dir, name); !strings.HasPrefix(path, "/tmp/Test") {
+				m["entry "+path] = true
+			}
 		}
 	}
 	return m
