@@ -45,6 +45,9 @@ type Root struct {
 	// The root directory's mode and owner are those of Upper, so it is made as the
 	// highest layer's is.
 	Upper, Work string
+	// ReadOnly mounts the root read-only though it has an Upper, which then only
+	// hides or adds (hostroot). Copy and Reflink do not heed it.
+	ReadOnly bool
 	// Method is what Probe said; empty is Kernel.
 	Method Method
 	// Volatile leaves out syncs (overlayfs.rst, "Volatile mount"; Linux 5.10): for
@@ -98,6 +101,8 @@ func (r *Root) check() error {
 	}
 	return nil
 }
+
+func (r *Root) readOnly() bool { return r.ReadOnly || r.Upper == "" }
 
 // openDir opens a directory of the store or a bundle; a link in its place is
 // refused.
@@ -199,7 +204,7 @@ func (r *Root) mountKernel() error {
 		return explain(fsfd, "create", err)
 	}
 	attributes := unix.MOUNT_ATTR_NODEV
-	if r.Upper == "" {
+	if r.readOnly() {
 		attributes |= unix.MOUNT_ATTR_RDONLY
 	}
 	mount, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, attributes)
@@ -264,7 +269,7 @@ func (r *Root) mountOld(h *handles) error {
 		return fmt.Errorf("cannot name %d layers to this kernel, which takes %d bytes of options; use Linux 6.7 or later", len(h.layers), os.Getpagesize())
 	}
 	flags := uintptr(unix.MS_NODEV)
-	if r.Upper == "" {
+	if r.readOnly() {
 		flags |= unix.MS_RDONLY
 	}
 	return os.NewSyscallError("mount", unix.Mount("overlay", fdPath(h.target), "overlay", flags, data))

@@ -82,9 +82,12 @@ func TestMountManyLayers(t *testing.T) {
 
 func TestMountReadOnly(t *testing.T) {
 	requireRoot(t)
-	for _, n := range []int{1, 3} {
-		r := newRoot(t, n)
-		r.Upper, r.Work = "", ""
+	for _, n := range []int{1, 3, -2} {
+		r := newRoot(t, max(n, -n))
+		if n > 0 {
+			r.Upper, r.Work = "", ""
+		}
+		r.ReadOnly = n < 0
 		if err := overlay.Mount(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}

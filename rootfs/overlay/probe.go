@@ -142,7 +142,8 @@ func (r *Root) mountFuse(ctx context.Context) error {
 	options := "lowerdir=" + strings.Join(layers, ":")
 	if r.Upper != "" {
 		options += ",upperdir=" + r.Upper + ",workdir=" + r.Work
-	} else {
+	}
+	if r.readOnly() {
 		options += ",ro"
 	}
 	if r.Volatile {
