@@ -105,15 +105,15 @@ type lateLoader struct {
 
 // prepareLateSeccomp reads what the log level announces, and restores that.
 func prepareLateSeccomp() error {
-	level, err := strconv.Atoi(os.Getenv("_LIBCONTAINER_LOGLEVEL"))
-	if err != nil || level < lateSeccompMark {
+	fd, announced := announcedDescriptor(os.Getenv("_LIBCONTAINER_LOGLEVEL"))
+	if !announced {
 		return nil
 	}
 	// The messages are of this level; the other end drops them.
-	if err := os.Setenv("_LIBCONTAINER_LOGLEVEL", strconv.Itoa(int(logrus.DebugLevel))); err != nil {
+	level := strconv.Itoa(int(logrus.DebugLevel))
+	if err := os.Setenv("_LIBCONTAINER_LOGLEVEL", level); err != nil { //nolint:forbidigo // main has not begun, and libcontainer reads it next
 		return err
 	}
-	fd := level - lateSeccompMark
 	loader := lateLoader{answer: fd + 1}
 	// Its end, whatever comes, is the end of the answer.
 	unix.CloseOnExec(loader.answer)
@@ -121,6 +121,12 @@ func prepareLateSeccomp() error {
 		loader.fail(err)
 	}
 	return nil
+}
+
+// announcedDescriptor undoes LateSeccompLogLevel.
+func announcedDescriptor(level string) (fd int, announced bool) {
+	number, err := strconv.Atoi(level)
+	return number - lateSeccompMark, err == nil && number >= lateSeccompMark
 }
 
 func (l *lateLoader) prepare(fd int) error {

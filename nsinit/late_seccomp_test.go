@@ -107,6 +107,14 @@ func TestOrdinaryLogLevelsAreLeftAlone(t *testing.T) {
 	}
 }
 
+func TestLogLevelAnnouncesADescriptor(t *testing.T) {
+	for _, want := range []int{0, 3, 1000} {
+		if fd, announced := announcedDescriptor(LateSeccompLogLevel(want)); fd != want || !announced {
+			t.Errorf("descriptor %d arrives as %d, %t", want, fd, announced)
+		}
+	}
+}
+
 func TestLogPipeThatIsClosedIsNoError(t *testing.T) {
 	reader, writer, err := os.Pipe()
 	if err != nil {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"os"
 	"reflect"
 	"strings"
@@ -121,7 +122,7 @@ func TestLateSeccompConfirmsOnlyWhatInitSays(t *testing.T) {
 	if err := none.confirm(); err != nil {
 		t.Errorf("confirm() of an ordinary process = %v", err)
 	}
-	if err := none.explain(os.ErrInvalid); err != os.ErrInvalid {
+	if err := none.explain(os.ErrInvalid); !errors.Is(err, os.ErrInvalid) {
 		t.Errorf("explain() of an ordinary process = %v", err)
 	}
 }
