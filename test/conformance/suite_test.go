@@ -70,22 +70,50 @@ func TestValidationSuite(t *testing.T) {
 			continue
 		}
 		t.Run(runtime, func(t *testing.T) {
+			lanes := map[string][]expectation{}
 			for _, e := range expected {
-				t.Run(e.name, func(t *testing.T) {
-					if !alone(e.name) {
-						t.Parallel() // they mostly wait
+				lanes[laneOf(e.name)] = append(lanes[laneOf(e.name)], e)
+			}
+			for name, lane := range lanes {
+				t.Run(name, func(t *testing.T) {
+					if name != laneAlone {
+						t.Parallel()
 					}
-					s.try(t, e, runtime, command)
+					for _, e := range lane {
+						t.Run(e.name, func(t *testing.T) {
+							if name == laneBeside {
+								t.Parallel() // they mostly wait
+							}
+							s.try(t, e, runtime, command)
+						})
+					}
 				})
 			}
 		})
 	}
 }
 
-// alone says what cannot run beside others: those that use one cgroup path, or
-// give a hook one second.
-func alone(name string) bool {
-	return strings.HasPrefix(name, "linux_cgroups_") || strings.HasSuffix(name, "_resources") || name == "hooks_stdin"
+// Lanes run beside each other, but for the first, which has the machine to
+// itself. What is in one of them runs one after the other, but for the last:
+// there each has an ID, a bundle and a cgroup of its own.
+const (
+	laneAlone    = "alone"            // it gives a hook one second
+	laneAbsolute = "absolute-cgroups" // they all use one cgroup path
+	laneRelative = "relative-cgroups" // and these another
+	laneBeside   = "side-by-side"
+)
+
+func laneOf(name string) string {
+	switch {
+	case name == "hooks_stdin":
+		return laneAlone
+	case strings.HasPrefix(name, "linux_cgroups_relative_"):
+		return laneRelative
+	case strings.HasPrefix(name, "linux_cgroups_"), strings.HasSuffix(name, "_resources"):
+		return laneAbsolute
+	default:
+		return laneBeside
+	}
 }
 
 func (s suite) try(t *testing.T, e expectation, runtime, command string) {
@@ -103,23 +131,41 @@ func (s suite) try(t *testing.T, e expectation, runtime, command string) {
 
 	mounts := filepath.Join(dir, "mounts")
 
-	const deadline = 2 * time.Minute // of an executable that takes seconds
+	const deadline = 5 * time.Minute // of an executable that takes seconds
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	// A root that is shared, as systemd makes it, and a mount namespace, because
-	// runc leaves mounts behind.
+	// runc leaves mounts behind. Bundles are in memory: each has some 400 files.
 	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--propagation", "private",
-		"sh", "-c", `mount --make-rshared / && { "$0"; code=$?; cat /proc/self/mountinfo >"$1"; exit $code; }`, filepath.Join(s.dir, e.name), mounts)
+		"sh", "-c", `mount --make-rshared / && mount -t tmpfs -o mode=755 bundles "$2" && { "$0"; code=$?; cat /proc/self/mountinfo >"$1"; exit $code; }`,
+		filepath.Join(s.dir, e.name), mounts, bundles)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "RUNTIME="+wrapper, "TMPDIR="+bundles)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = time.Second
-	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	output, cut, readErr := readUntilFailure(stdout, e.verdicts[runtime] == failed)
+	// An executable that writes on gets SIGPIPE, between two calls of the runtime.
+	stdout.Close()
+	if err := cmd.Wait(); ctx.Err() != nil {
+		t.Fatalf("it takes longer than %s: %v", deadline, err)
+	}
+	if readErr != nil {
+		t.Fatal(readErr)
+	}
 
-	got := readTAP(stdout.String(), cmd.ProcessState.ExitCode())
+	exitCode := cmd.ProcessState.ExitCode()
+	if cut {
+		exitCode = 0 // it is what it said until then that counts
+	}
+	got := readTAP(output, exitCode)
 	if want := e.verdicts[runtime]; want == unrecorded {
 		t.Logf("not recorded so far: %s", got.verdict)
 	} else if got.verdict != want {

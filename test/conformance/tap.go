@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 )
@@ -34,6 +36,27 @@ var (
 	// an operation that must fail.
 	tapError = regexp.MustCompile(`^ +"error": (".+")`)
 )
+
+// readUntilFailure reads what an executable prints: all of it, or, if a failure
+// is enough to know, up to the first assertion that does not hold. cut tells
+// that it did not read to the end.
+func readUntilFailure(r io.Reader, enough bool) (output string, cut bool, err error) {
+	var read strings.Builder
+	buffered := bufio.NewReader(r)
+	for {
+		line, err := buffered.ReadString('\n')
+		read.WriteString(line)
+		if errors.Is(err, io.EOF) {
+			return read.String(), false, nil
+		}
+		if err != nil {
+			return read.String(), false, err
+		}
+		if match := tapAssertion.FindStringSubmatch(strings.TrimSuffix(line, "\n")); enough && match != nil && match[1] != "" {
+			return read.String(), true, nil
+		}
+	}
+}
 
 // readTAP judges what an executable printed (testanything.org, version 13, with
 // JSON for YAML) and its exit code.

@@ -1,8 +1,12 @@
 package conformance
 
 import (
+	"errors"
+	"io"
 	"reflect"
+	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 func TestReadTAP(t *testing.T) {
@@ -28,6 +32,30 @@ func TestReadTAP(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestReadUntilFailure(t *testing.T) {
+	const output = "TAP version 13\nok 1\n  \"stdout\": \"not ok\"\nnot ok 2 - b\nok 3\n1..3"
+	tests := []struct {
+		name   string
+		enough bool
+		want   string
+		cut    bool
+	}{
+		{"all of it", false, output, false},
+		{"the first failure is enough", true, "TAP version 13\nok 1\n  \"stdout\": \"not ok\"\nnot ok 2 - b\n", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, cut, err := readUntilFailure(iotest.HalfReader(strings.NewReader(output)), tt.enough)
+			if got != tt.want || cut != tt.cut || err != nil {
+				t.Errorf("got %q, %t, %v; want %q, %t", got, cut, err, tt.want, tt.cut)
+			}
+		})
+	}
+	if _, _, err := readUntilFailure(iotest.ErrReader(io.ErrClosedPipe), true); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("error of the pipe: got %v", err)
 	}
 }
 
