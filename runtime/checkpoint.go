@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -85,30 +83,20 @@ func (c *Container) mayCheckpoint() (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rec != nil && rec.HostRoot != nil {
+	switch {
+	case rec != nil && rec.HostRoot != nil:
 		return nil, fmt.Errorf("cannot checkpoint container %q: %w", c.id, errHostMounts)
-	}
-	if err := fresh.refuseSealed(); err != nil {
-		return nil, fmt.Errorf("cannot checkpoint container %q: %w", c.id, err)
+	case rec != nil && rec.Init:
+		return nil, fmt.Errorf("cannot checkpoint container %q: %w", c.id, errSealedPID1)
 	}
 	return fresh, nil
 }
 
-// refuseSealed: the PID 1 of --init is executed from a file in memory (CVE-2019-5736),
-// which CRIU saves, but cannot restore.
-func (c *Container) refuseSealed() error {
-	state, err := c.lc.State()
-	if err != nil {
-		return err
-	}
-	exe, err := os.Readlink("/proc/" + strconv.Itoa(state.InitProcessPid) + "/exe")
-	if err == nil && strings.HasPrefix(exe, "/memfd:") {
-		return errors.New("its first process is executed from memory, as that of --init is, and CRIU could not restore it; run it without --init")
-	}
-	return nil // where /proc does not tell, CRIU will
-}
-
 var errHostMounts = errors.New("it has no mount namespace of its own, and its mounts are the host's; add the namespace to the spec")
+
+// errSealedPID1: it is executed from a copy in memory (CVE-2019-5736), which
+// CRIU finds nowhere when it restores.
+var errSealedPID1 = errors.New("CRIU cannot restore the PID 1 of --init; run it without")
 
 // dump lets CRIU save the container.
 func (c *Container) dump(ctx context.Context, opts *CheckpointOptions) error {

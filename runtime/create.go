@@ -190,7 +190,7 @@ func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.St
 	if r.cfg.NoCgroups {
 		forgetCgroups(state)
 	}
-	rec := record{Detached: owner == detached, Bundle: opts.Bundle, Config: opts.ConfigFile, Cgroups: state.CgroupPaths, Hooks: hooksOf(opts.Spec), HostRoot: root}
+	rec := record{Detached: owner == detached, Bundle: opts.Bundle, Config: opts.ConfigFile, Init: opts.Init, Cgroups: state.CgroupPaths, Hooks: hooksOf(opts.Spec), HostRoot: root}
 	if err := r.writeRecord(opts.ID, rec); err != nil {
 		return nil, fmt.Errorf("cannot record the owner of container %q: %w", opts.ID, err)
 	}

@@ -41,7 +41,9 @@ type record struct {
 	// on v1 and under the empty key on v2, so that they can be removed when
 	// libcontainer's own state was never written.
 	Cgroups map[string]string `json:"cgroups"`
-	Hooks   hooks             `json:"hooks,omitzero"`
+	// Init: the first process is nsinit's PID 1.
+	Init  bool  `json:"init,omitempty"`
+	Hooks hooks `json:"hooks,omitzero"`
 	// HostRoot is nil for a container with a mount namespace of its own.
 	HostRoot *hostRoot `json:"hostRoot,omitempty"`
 }

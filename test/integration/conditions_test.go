@@ -3,6 +3,7 @@ package integration_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,8 +22,13 @@ func condition(name string) (bool, error) {
 }
 
 func look(name string) (holds, promisedInVM bool, err error) {
-	if name == "vm" {
+	switch feature, ofCRIU := strings.CutPrefix(name, "criu:"); {
+	case name == "vm":
 		return inVM(), false, nil
+	case name == "criu":
+		return exec.Command("criu", "check").Run() == nil, true, nil
+	case ofCRIU:
+		return exec.Command("criu", "check", "--feature", feature).Run() == nil, true, nil
 	}
 	host, err := cgroup.Detect()
 	if err != nil {

@@ -47,7 +47,7 @@
 // service manager does), notify-manager (prints what a service manager is told) and
 // seccomp-listener (answers seccomp notifications).
 //
-// Conditions: [root] [vm] [v1] [v2] [io-disk] [controller:NAME] [swap-limit]. What the VM promises
+// Conditions: [root] [vm] [v1] [v2] [io-disk] [controller:NAME] [swap-limit] [criu] [criu:FEATURE]. What the VM promises
 // is never skipped there: the condition fails the script instead.
 //
 // The environment: SANDBOXRUN_BIN and SANDBOXRUN_BUNDLES name a prebuilt program
