@@ -197,20 +197,23 @@ func (b *building) layers(context.Context) error {
 		}
 	}
 	if b.source.Load == nil {
-		if err := b.hostLayers(); err != nil {
-			return err
-		}
+		return b.hostLayers()
 	}
-	b.lower = append(b.lower, directories(b.image.Layers)...)
+	b.lower = directories(b.image.Layers)
 	if len(b.lower) == 0 {
-		empty := filepath.Join(b.places.own, "empty")
-		if err := os.Mkdir(empty, 0o755); err != nil {
+		b.lower = []string{b.places.empty()}
+		if err := makeDir(b.places.empty(), 0o755); err != nil {
 			return fmt.Errorf("make directory of bundle: %w", err)
 		}
-		b.lower = append(b.lower, empty)
 	}
-	if len(b.service.Source.Files) > 0 {
-		if err := writeFiles(b.places.files(), b.lower, b.service.Source.Files); err != nil {
+	if files := b.service.Source.Files; len(files) > 0 {
+		if err := makeDir(b.places.files(), 0o755); err != nil {
+			return fmt.Errorf("make layer of files: %w", err)
+		}
+		if err := copyDirMode(b.lower[len(b.lower)-1], b.places.files()); err != nil {
+			return err
+		}
+		if err := writeFiles(b.places.files(), b.lower, files); err != nil {
 			return err
 		}
 		b.lower = append(b.lower, b.places.files())
@@ -219,17 +222,21 @@ func (b *building) layers(context.Context) error {
 	return copyDirMode(b.lower[len(b.lower)-1], b.places.upper())
 }
 
+// hostLayers has one layer, this host's root. What hides a part of it and the
+// service's files are in the upper directory: overlayfs takes no other layer from
+// a filesystem whose root is one.
 func (b *building) hostLayers() error {
-	if err := os.Mkdir(b.places.host(), 0o755); err != nil {
-		return fmt.Errorf("make directory of bundle: %w", err)
-	}
-	view, err := hostroot.Make(b.places.host(), "/", hostroot.Default(), b.options.Rootless)
+	mounts, err := hostroot.Mounts()
 	if err != nil {
 		return err
 	}
-	b.lower = view.Layers
+	view, err := hostroot.Make(b.places.upper(), "/", hostroot.Default(), false, mounts)
+	if err != nil {
+		return err
+	}
+	b.lower = []string{view.Lower}
 	b.result.Hidden, b.result.Submounts = view.Hidden, view.Submounts
-	return nil
+	return writeFiles(b.places.upper(), b.lower, b.service.Source.Files)
 }
 
 // mount mounts the root filesystem in the staging directory.
@@ -281,14 +288,9 @@ func (b *building) configure(context.Context) error {
 	b.plan, err = service.Make(service.Input{
 		Service: b.service, Image: b.image.Config, DockerDefaults: b.source.DockerDefaults,
 		Accounts: accounts, Rootless: b.options.Rootless,
+		Edit: func(spec *specs.Spec) error { return field.Set(spec, b.options.Set...) },
 	})
 	if err != nil {
-		return err
-	}
-	if err := field.Set(b.plan.Spec, b.options.Set...); err != nil {
-		return err
-	}
-	if err := bundles.Validate(b.plan.Spec); err != nil {
 		return err
 	}
 	if err := checkSources(b.plan.Spec); err != nil {
@@ -335,7 +337,8 @@ func (b *building) writeBound(staging string) error {
 
 func (b *building) record() Record {
 	r := Record{
-		Version: recordVersion, ID: b.id, Source: b.source.Text, Host: b.source.Load == nil, Files: len(b.service.Source.Files) > 0,
+		Version: recordVersion, ID: b.id, Source: b.source.Text, Host: b.source.Load == nil,
+		Files:  b.source.Load != nil && len(b.service.Source.Files) > 0,
 		Method: b.method, Service: b.service.Name, Secrets: b.secrets, Variant: b.source.Variant,
 		StateRoot: b.options.StateRoot, DataRoot: b.store.Root(),
 	}

@@ -7,7 +7,7 @@
 //	  rootfs/                     mounted: the store's layers, the bundle's files, what the sandbox writes
 //	  etc/ volumes/NAME/          files that config.json binds; paths in it are meant from DIR
 //	  secrets -> <state root>/secrets/<id>
-//	<data root>/bundles/<id>/     upper, work, and the layers of files and of what is hidden
+//	<data root>/bundles/<id>/     upper, work, and the layer of a service's files
 //	<data root>/bundles/unfinished/<id>.json, .lock
 //
 // Everything is made beside DIR and gets its name by one rename(2), complete.

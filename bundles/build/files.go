@@ -61,20 +61,15 @@ func copyDirMode(from, to string) error {
 	return nil
 }
 
-// writeFiles makes the layer dir that has a service's files. The directories
-// above them are as the layers below have them; where those have none they are
-// root's, 0755. A link in the place of a directory is not followed: the files are
-// where the service says, in a directory that hides the link.
+// writeFiles puts a service's files into the layer dir. The directories above them
+// are as the layers below have them; where those have none they are root's, 0755. A
+// link in the place of a directory is not followed: the files are where the
+// service says, in a directory that hides the link. What is hidden by a whiteout
+// stays hidden but for the file.
 func writeFiles(dir string, below []string, files []service.File) error {
-	if err := makeDir(dir, 0o755); err != nil {
-		return fmt.Errorf("make layer of files: %w", err)
-	}
-	if err := copyDirMode(below[len(below)-1], dir); err != nil {
-		return err
-	}
 	layer, err := os.OpenRoot(dir)
 	if err != nil {
-		return fmt.Errorf("make layer of files: %w", err)
+		return fmt.Errorf("open layer of files: %w", err)
 	}
 	defer layer.Close()
 	for _, f := range files {
@@ -88,6 +83,9 @@ func writeFiles(dir string, below []string, files []service.File) error {
 func writeFile(layer *os.Root, below []string, f service.File) error {
 	target := strings.TrimPrefix(path.Clean(f.Target), "/")
 	if err := makeParents(layer, below, path.Dir(target)); err != nil {
+		return err
+	}
+	if _, err := removeWhiteout(layer, target); err != nil {
 		return err
 	}
 	if f.Path == "" {
@@ -138,8 +136,15 @@ func makeParents(layer *os.Root, below []string, dir string) error {
 	if err := makeParents(layer, below, path.Dir(dir)); err != nil {
 		return err
 	}
+	hidden, err := removeWhiteout(layer, dir)
+	if err != nil {
+		return err
+	}
 	if err := layer.Mkdir(dir, 0o755); err != nil {
 		return err
+	}
+	if hidden {
+		return makeOpaque(layer, dir)
 	}
 	mode, uid, gid := fs.FileMode(0o755), 0, 0
 	for i := len(below) - 1; i >= 0; i-- {
@@ -152,6 +157,32 @@ func makeParents(layer *os.Root, below []string, dir string) error {
 		}
 	}
 	return own(layer, dir, uid, gid, mode)
+}
+
+// removeWhiteout removes what hides name in the layer (a character device 0:0,
+// overlayfs.rst, "whiteouts and opaque directories"), if it is hidden.
+func removeWhiteout(layer *os.Root, name string) (bool, error) {
+	info, err := layer.Lstat(name)
+	if err != nil || info.Mode()&fs.ModeCharDevice == 0 {
+		return false, nil //nolint:nilerr // what is not there hides nothing
+	}
+	if stat := info.Sys().(*syscall.Stat_t); stat.Rdev != 0 {
+		return false, nil
+	}
+	return true, layer.Remove(name)
+}
+
+// makeOpaque keeps what the layers below have in a directory hidden.
+func makeOpaque(layer *os.Root, name string) error {
+	dir, err := layer.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Fsetxattr(int(dir.Fd()), "trusted.overlay.opaque", []byte("y"), 0); err != nil {
+		return &os.PathError{Op: "setxattr", Path: name, Err: err}
+	}
+	return nil
 }
 
 func lookBelow(dir, name string) (fs.FileInfo, bool) {

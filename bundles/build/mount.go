@@ -88,13 +88,12 @@ func remount(ctx context.Context, st *store.Store, dir string, r Record, p place
 
 // lower returns the layers of a bundle that was built, as Build put them together.
 func (r Record) lower(p places, layers []store.Layer) []string {
-	var lower []string
 	if r.Host {
-		lower = []string{"/", p.host()}
+		return []string{"/"}
 	}
-	lower = append(lower, directories(layers)...)
+	lower := directories(layers)
 	if len(lower) == 0 {
-		lower = []string{filepath.Join(p.own, "empty")}
+		lower = []string{p.empty()}
 	}
 	if r.Files {
 		lower = append(lower, p.files())

@@ -132,7 +132,7 @@ func placesOf(dataRoot, stateRoot, id string) places {
 func (p places) upper() string { return filepath.Join(p.own, "upper") }
 func (p places) work() string  { return filepath.Join(p.own, "work") }
 func (p places) files() string { return filepath.Join(p.own, "files") }
-func (p places) host() string  { return filepath.Join(p.own, "host") }
+func (p places) empty() string { return filepath.Join(p.own, "empty") }
 
 // intent is written before anything of a bundle is made or removed.
 type intent struct {

@@ -27,6 +27,8 @@ type Input struct {
 	Accounts       Accounts
 	// Rootless makes a configuration that the calling user can run.
 	Rootless bool
+	// Edit changes the finished configuration, before it is judged; nil: nothing.
+	Edit func(*specs.Spec) error
 }
 
 // Plan is a bundle as values. Paths in Spec that are not absolute are meant from
@@ -60,24 +62,26 @@ const (
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Make returns the plan for in. The error wraps ErrNoCommand, ErrUser,
-// cgroup.ErrInvalidLimit or bundles' *SpecErrors.
+// cgroup.ErrInvalidLimit, bundles' *SpecErrors or what in.Edit gives.
 func Make(in Input) (Plan, error) {
 	id, err := in.Accounts.identify(in.user(), in.Service.GroupAdd)
 	if err != nil {
 		return Plan{}, err
 	}
-	args := in.args()
-	if len(args) == 0 {
-		return Plan{}, fmt.Errorf("cannot make a bundle: %w: neither the service nor the image names one; set command", ErrNoCommand)
-	}
 	p := Plan{Files: map[string]string{}, Secrets: ownedSecrets(in.Service.Secrets, id)}
 	var problem error
-	p.Spec, err = bundles.Default(func(spec *specs.Spec) { problem = in.fill(&p, spec, args, id) })
+	p.Spec, err = bundles.Default(func(spec *specs.Spec) { problem = in.fill(&p, spec, id) })
 	if err == nil {
 		err = problem
 	}
 	if err == nil {
 		err = in.filter(p.Spec)
+	}
+	if err == nil && in.Edit != nil {
+		err = in.Edit(p.Spec)
+	}
+	if err == nil && p.Spec.Process != nil && len(p.Spec.Process.Args) == 0 {
+		err = fmt.Errorf("cannot make a bundle: %w: neither the service nor the image names one; set command", ErrNoCommand)
 	}
 	if err == nil {
 		err = bundles.Validate(p.Spec)
@@ -103,13 +107,13 @@ func ownedSecrets(secrets []Secret, id identity) []Secret {
 }
 
 // fill sets everything but the seccomp filter, which depends on it.
-func (in Input) fill(p *Plan, spec *specs.Spec, args []string, id identity) error {
+func (in Input) fill(p *Plan, spec *specs.Spec, id identity) error {
 	s := in.Service
 	spec.Root.Readonly = s.ReadOnly
 	spec.Hostname, spec.Domainname = in.hostname(), s.Domainname
 	process := spec.Process
 	process.Terminal = s.Terminal
-	process.Args = args
+	process.Args = in.args()
 	process.Env = in.environment(id)
 	process.Cwd = in.workingDir()
 	process.User = specs.User{UID: id.uid, GID: id.gid, AdditionalGids: id.groups}
