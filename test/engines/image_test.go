@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -22,11 +23,15 @@ const image = "docker.io/library/sandboxrun-test:1"
 var applets = strings.Fields("cat chmod dd echo env false grep head hostname httpd id ip kill ln ls mkdir mount " +
 	"nc nslookup ping ps pwd rm sh sleep sort stat stty tail test touch true tty umount uname wc wget whoami")
 
-// imageArchive writes the image to a file for `ctr image import`, `podman load`
-// and `docker load`, and returns its path. The same programs make the same file.
+// imageArchive returns the path of the image as a file for `ctr image import`,
+// `podman load` and `docker load`; the first call makes it. The same programs make
+// the same file.
 func imageArchive(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "image.tar")
+	path := filepath.Join(shared.dir, "image.tar")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
 	layer := imageLayer(t, "/bin/busybox", fromEnvironment(t, "SANDBOXRUN_BUNDLES", "workload", "rootfs", "bin", "workload"))
 	if err := os.WriteFile(path, packImage(t, layer), 0o644); err != nil {
 		t.Fatal(err)
@@ -181,7 +186,7 @@ func TestImageNamesItsOwnBlobs(t *testing.T) {
 	reader := tar.NewReader(bytes.NewReader(packed))
 	for {
 		header, err := reader.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -1,10 +1,34 @@
 package engines
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 )
+
+// suite is what all tests of one test binary share.
+type suite struct {
+	dir string // for what is made once; removed at the end
+}
+
+// shared is set once by TestMain.
+var shared suite
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) (code int) {
+	dir, err := os.MkdirTemp("", "engines-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "engines:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	shared.dir = dir
+	return m.Run()
+}
 
 // requireVM skips the test where an engine would change somebody's machine.
 func requireVM(t *testing.T) {
