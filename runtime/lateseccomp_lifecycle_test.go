@@ -60,38 +60,6 @@ var rights = []struct {
 	}},
 }
 
-// ways are how a program comes to run.
-var ways = []struct {
-	name string
-	run  func(*testing.T, *runtime.Runtime, runtime.CreateOptions) string
-}{
-	{"run", func(t *testing.T, rt *runtime.Runtime, opts runtime.CreateOptions) string {
-		return outputOf(t, rt, opts)
-	}},
-	{"exec", func(t *testing.T, rt *runtime.Runtime, opts runtime.CreateOptions) string {
-		process := *opts.Spec.Process
-		opts.Spec.Process.Args = []string{"/bin/workload", "sleep", "1m"}
-		c := create(t, rt, &opts)
-		defer func() {
-			if err := rt.Delete(t.Context(), c.ID(), true); err != nil {
-				t.Error(err)
-			}
-		}()
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		var out, errors bytes.Buffer
-		p, err := c.Exec(runtime.ExecOptions{Process: &process, ProcessOptions: runtime.ProcessOptions{Stdout: &out, Stderr: &errors}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if exit, err := p.Wait(); err != nil || exit.Code != 0 {
-			t.Fatalf("exit %+v, %v; errors %q", exit, err, errors.String())
-		}
-		return out.String()
-	}},
-}
-
 func outputOf(t *testing.T, rt *runtime.Runtime, opts runtime.CreateOptions) string {
 	t.Helper()
 	var out, errors bytes.Buffer
@@ -103,36 +71,85 @@ func outputOf(t *testing.T, rt *runtime.Runtime, opts runtime.CreateOptions) str
 	return out.String()
 }
 
+// execOutput is what the program of a process prints that enters c.
+func execOutput(t *testing.T, c *runtime.Container, process *specs.Process) string {
+	t.Helper()
+	var out, errors bytes.Buffer
+	p, err := c.Exec(runtime.ExecOptions{Process: process, ProcessOptions: runtime.ProcessOptions{Stdout: &out, Stderr: &errors}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := p.Wait(); err != nil || exit.Code != 0 {
+		t.Fatalf("exit %+v, %v; errors %q", exit, err, errors.String())
+	}
+	return out.String()
+}
+
+// profiles are one that libcontainer can load where it wants to, and one that it
+// cannot.
+var profiles = map[string]*specs.LinuxSeccomp{
+	"early": forbid("keyctl"),
+	"late":  forbid("getcwd", "setuid", "setgroups", "chdir", "capget"),
+}
+
 // A program whose profile is loaded late finds itself as one whose profile
 // libcontainer loads: same user, same five sets of capabilities, one filter, and
 // no other descriptors.
 func TestLateSeccompLeavesTheProgramAsItWouldBe(t *testing.T) {
 	rt := newRuntime(t)
-	for i, right := range rights {
-		for _, way := range ways {
-			t.Run(right.name+" by "+way.name, func(t *testing.T) {
-				seen := func(profile *specs.LinuxSeccomp, command string) string {
-					opts := options(t, "", command)
-					opts.ID = "TestLateSeccomp" + strconv.Itoa(i) + way.name
-					opts.Spec.Process.NoNewPrivileges = false
-					opts.Spec.Linux.Seccomp = profile
-					right.adapt(opts.Spec.Process)
-					return way.run(t, rt, opts)
-				}
-				early := seen(forbid("keyctl"), "status")
-				late := seen(forbid("getcwd", "setuid", "setgroups", "chdir", "capget"), "status")
-				if early != late {
-					t.Errorf("early:\n%slate:\n%s", early, late)
-				}
-				if !strings.Contains(late, "Seccomp 2\nSeccomp_filters 1\n") {
-					t.Errorf("no filter, or more than one:\n%s", late)
-				}
-				if got, want := descriptors(seen(forbid("getcwd"), "fds")), descriptors(seen(forbid("keyctl"), "fds")); got != want {
-					t.Errorf("descriptors %s, early %s", got, want)
-				}
-			})
-		}
+	opts := func(t *testing.T, profile string, args ...string) runtime.CreateOptions {
+		o := options(t, "", args...)
+		o.ID = "TestLateSeccompLeavesTheProgramAsItWouldBe" + profile
+		o.Spec.Process.NoNewPrivileges = false
+		o.Spec.Linux.Seccomp = profiles[profile]
+		return o
 	}
+	entered := map[string]*runtime.Container{}
+	for profile := range profiles {
+		o := opts(t, profile, "sleep", "10m")
+		o.ID += "entered"
+		c := create(t, rt, &o)
+		defer func() {
+			if err := rt.Delete(t.Context(), c.ID(), true); err != nil {
+				t.Error(err)
+			}
+		}()
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		entered[profile] = c
+	}
+	for _, right := range rights {
+		t.Run(right.name, func(t *testing.T) {
+			run, exec := map[string]string{}, map[string]string{}
+			for profile := range profiles {
+				o := opts(t, profile, "status")
+				right.adapt(o.Spec.Process)
+				run[profile] = outputOf(t, rt, o)
+				exec[profile] = execOutput(t, entered[profile], o.Spec.Process)
+			}
+			for way, seen := range map[string]map[string]string{"run": run, "exec": exec} {
+				if seen["early"] != seen["late"] {
+					t.Errorf("%s: early:\n%slate:\n%s", way, seen["early"], seen["late"])
+				}
+				if !strings.Contains(seen["late"], "Seccomp 2\nSeccomp_filters 1\n") {
+					t.Errorf("%s: no filter, or more than one:\n%s", way, seen["late"])
+				}
+			}
+		})
+	}
+	t.Run("descriptors", func(t *testing.T) {
+		for profile := range profiles {
+			o := opts(t, profile, "fds")
+			const want = "0 1 2"
+			if got := descriptors(outputOf(t, rt, o)); got != want {
+				t.Errorf("%s: run has %s, want %s", profile, got, want)
+			}
+			if got := descriptors(execOutput(t, entered[profile], o.Spec.Process)); got != want {
+				t.Errorf("%s: exec has %s, want %s", profile, got, want)
+			}
+		}
+	})
 }
 
 // descriptors are the numbers in a list of the workload's.
