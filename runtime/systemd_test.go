@@ -4,6 +4,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/cgroups/systemd"
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 func TestCheckSystemdPath(t *testing.T) {
@@ -47,5 +50,14 @@ func TestRefusedUnitIsToldWithoutItsProperties(t *testing.T) {
 		if got := withoutProperties(text); got != text {
 			t.Errorf("withoutProperties(%q) = %q", text, got)
 		}
+	}
+}
+
+func TestSystemdCgroupTakesSystemd(t *testing.T) {
+	if systemd.IsRunningSystemd() {
+		t.Skip("this host has systemd: test/systemd shows what happens then")
+	}
+	if _, err := systemdSpec(&specs.Spec{}, "web"); err == nil || err.Error() != "cannot let systemd make cgroups: it is not running on this host; leave --systemd-cgroup out" {
+		t.Errorf("got %v", err)
 	}
 }
