@@ -271,7 +271,10 @@ func (s *supervisor) watch(ctx context.Context, exited <-chan exit) (ExitStatus,
 		case <-wall.C:
 			s.end(ReasonWallTime)
 		case <-cpu.C:
-			if used, err := s.group.CPUUsage(); err != nil {
+			if used, err := s.group.CPUUsage(); errors.Is(err, cgroup.ErrRemoved) {
+				// By systemd, which only removes an empty group: the end is about to be told.
+				s.log.Debug("nothing uses CPU time any more", "error", err)
+			} else if err != nil {
 				s.log.Warn("cannot read CPU time; ending the container, since its limit cannot be held", "error", err)
 				s.end(ReasonCPUTime)
 			} else if used -= s.cpuBefore; used >= s.opts.CPUTime {
