@@ -2,12 +2,14 @@ package systemd
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -16,7 +18,8 @@ import (
 // until somebody resets it.
 func TestDeleteLeavesNoFailedUnit(t *testing.T) {
 	g := newGround(t, 0)
-	dir := g.bundle("b", both(program("/bin/workload", "sleep", "1h"), annotated("RuntimeMaxUSec", "uint64 5000000")))
+	dir := g.bundle("b", program("/bin/workload", "sleep", "1h"))
+	g.edit(dir, annotated("RuntimeMaxUSec", g.longerThanACreate(dir)))
 	ids := []string{g.id("a"), g.id("b"), g.id("c")}
 	for _, id := range ids {
 		g.must("--systemd-cgroup", "create", "-b", dir, id)
@@ -40,10 +43,22 @@ func TestDeleteLeavesNoFailedUnit(t *testing.T) {
 	}
 }
 
+// longerThanACreate is a time that is over soon, but not before a container is
+// there, however slow this machine is at the moment.
+func (g *ground) longerThanACreate(dir string) string {
+	g.t.Helper()
+	began := time.Now()
+	g.must("--systemd-cgroup", "create", "-b", dir, g.id("probe"))
+	took := time.Since(began)
+	g.must("delete", "-f", g.id("probe"))
+	return fmt.Sprintf("uint64 %d", (2*took + time.Second).Microseconds())
+}
+
 // A run whose scope systemd ends is a run that was killed.
 func TestRunEndsWithItsScope(t *testing.T) {
 	g := newGround(t, 0)
-	dir := g.bundle("b", both(program("/bin/workload", "sleep", "1h"), annotated("RuntimeMaxUSec", "uint64 4000000")))
+	dir := g.bundle("b", program("/bin/workload", "sleep", "1h"))
+	g.edit(dir, annotated("RuntimeMaxUSec", g.longerThanACreate(dir)))
 	if o := g.sandboxrun("--systemd-cgroup", "run", "--init", "-b", dir, g.id("x")); o.code != 128+int(syscall.SIGTERM) {
 		t.Errorf("the run ended with %v", o)
 	}
