@@ -119,10 +119,30 @@ func recognise(proc, id, dir string) (by string) {
 	if groups, err := os.ReadFile(proc + "/cgroup"); err == nil && hasName(string(groups), id) {
 		return "cgroup"
 	}
-	if mounts, err := os.ReadFile(proc + "/mountinfo"); err == nil && strings.Contains(string(mounts), dir+"/") {
+	if mounts, err := os.ReadFile(proc + "/mountinfo"); err == nil && hasOwnRoot(proc) && strings.Contains(string(mounts), dir+"/") {
 		return "mounts"
 	}
 	return ""
+}
+
+// hasOwnRoot tells whether a process has another mount namespace and another
+// root than this one. A script that leaves a mount on the machine leaves it in
+// every process's table: without this, all of them would be taken for the
+// script's, and swept.
+func hasOwnRoot(proc string) bool {
+	mine, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return false
+	}
+	its, err := os.Readlink(proc + "/ns/mnt")
+	if err != nil || its == mine {
+		return false
+	}
+	var root, itsRoot unix.Stat_t
+	if unix.Stat("/", &root) != nil || unix.Stat(proc+"/root/", &itsRoot) != nil {
+		return false
+	}
+	return root.Dev != itsRoot.Dev || root.Ino != itsRoot.Ino
 }
 
 // hasName finds id in text, but not as the beginning of a longer number.
@@ -259,7 +279,8 @@ func takeSnapshot() snapshot {
 func (s snapshot) newSince(later snapshot) []string {
 	var found []string
 	for what := range later {
-		if s[what] || strings.Contains(what, shared.dir) {
+		// CRIU keeps what it has found out about the kernel until the next boot.
+		if s[what] || strings.Contains(what, shared.dir) || what == "file /run/criu.kdat" {
 			continue
 		}
 		if inVM() || strings.Contains(what, shared.nonce) {
