@@ -43,9 +43,11 @@ func (c *Container) KillAll(ctx context.Context, sig syscall.Signal) error {
 	return nil
 }
 
-// signalNamespace: the kernel passes SIGKILL of the first process on to all.
+// signalNamespace: the kernel passes SIGKILL of the first process on to all. In a
+// PID namespace that is not the container's alone, only the first process is
+// known to be the container's.
 func (c *Container) signalNamespace(sig syscall.Signal) error {
-	if sig == sigKill {
+	if sig == sigKill || !c.hasOwnPIDNamespace() {
 		return c.Kill(sig)
 	}
 	pids, err := c.processesWithoutCgroup()

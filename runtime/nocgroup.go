@@ -21,6 +21,10 @@ import (
 var errNoPIDNamespace = errors.New("without a cgroup it needs a PID namespace of its own, by which all its processes end; " +
 	"add one to linux.namespaces, or use another --cgroup-manager")
 
+// errSharedPIDs keeps everybody else's processes from being taken for a
+// container's.
+var errSharedPIDs = errors.New("it has neither a cgroup nor a PID namespace of its own, by which its processes could be told")
+
 // withoutCgroup returns a copy of spec that asks for no cgroup. Its limits have
 // nothing to hold them: they are dropped with a warning, since engines write
 // some into every spec. Rules on devices are dropped silently: every spec has
@@ -85,6 +89,9 @@ func namespaceProcesses(first int) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
+	if own, err := os.Readlink("/proc/self/ns/pid"); err != nil || own == namespace {
+		return nil, errors.Join(errSharedPIDs, err)
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -117,6 +124,9 @@ func namespaceProcesses(first int) ([]int, error) {
 
 // processesWithoutCgroup lists those of a container that was made without one.
 func (c *Container) processesWithoutCgroup() ([]int, error) {
+	if !c.hasOwnPIDNamespace() {
+		return nil, fmt.Errorf("list processes of container %q: %w", c.id, errSharedPIDs)
+	}
 	state, err := c.lc.State()
 	if err != nil {
 		return nil, fmt.Errorf("read state of container %q: %w", c.id, err)
