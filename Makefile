@@ -17,6 +17,9 @@ GOLANGCI         := .cache/bin/golangci-lint-$(GOLANGCI_VERSION)
 # The runc to compare with has the age of the libcontainer that we use: what is left are differences of ours.
 RUNC_VERSION     := $(shell sed -n 's|.*github.com/opencontainers/runc \(v[^ ]*\).*|\1|p' go.mod)
 RUNC             := .cache/bin/runc-$(RUNC_VERSION)
+# Debian's containerd is old; the newest is pinned in the tools' own go.mod.
+CONTAINERD_VERSION := $(shell sed -n 's|^\tgithub.com/containerd/containerd/v2 \(v[^ ]*\).*|\1|p' test/engines/tools/go.mod)
+CONTAINERD         := .cache/bin/containerd-$(CONTAINERD_VERSION)
 
 # libcontainer's C code and libseccomp need cgo. The binary is static all the same: it is bound into sandboxes and copied
 # to other machines, where it must not depend on the C library that is there.
@@ -59,7 +62,7 @@ RUN_FLAG     := $(if $(RUN),-run '$(RUN)')
 # controllers, and only on amd64, the architecture that the VM has.
 CGROUP_V2 := $(wildcard /sys/fs/cgroup/cgroup.controllers)
 VM        := $(if $(RUN)$(CGROUP_V2)$(filter-out x86_64,$(shell uname -m)),no,yes)
-PHASES    := unit integration $(if $(filter yes,$(VM)),vm systemd conformance)
+PHASES    := unit integration $(if $(filter yes,$(VM)),vm systemd engines conformance)
 
 .PHONY: build
 build: need-build ## build bin/sandboxrun, installing compiler, headers and Go where they are missing
@@ -110,6 +113,14 @@ systemd: build samples bin/report bin/vm need-vm $(RUNC) ## run the tests of --s
 	@export $(WITH_GO); \
 	bin/report run systemd -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --image systemd --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-systemd \
 		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles --env SANDBOXRUN_RUNC=/work/host/runc bin/vm-tests/systemd.test
+
+.PHONY: engines
+engines: build samples bin/report bin/vm need-vm $(CONTAINERD)/update ## use sandboxrun by containerd, podman and docker in a VM
+	@rm -rf bin/vm-engines && install -d -m 755 bin/vm-engines bin/vm-tests && cp -a bin/sandboxrun bin/bundles bin/vm-engines/ && cp -a $(CONTAINERD) bin/vm-engines/engines
+	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ ./test/engines
+	@export $(WITH_GO); \
+	bin/report run engines -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --image engines --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-engines \
+		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles --env SANDBOXRUN_ENGINES=/work/host/engines bin/vm-tests/engines.test
 
 # PEERS=yes tries the image's runc and crun too.
 PEERS :=
@@ -187,6 +198,11 @@ bin/report bin/vm: bin/%: need-build
 $(RUNC): | need-build
 	GOBIN=$(CURDIR)/.cache/bin $(WITH_GO) go install -trimpath -tags 'seccomp netgo osusergo' -ldflags '$(STATIC)' github.com/opencontainers/runc@$(RUNC_VERSION)
 	mv .cache/bin/runc $@
+
+$(CONTAINERD)/update: test/engines/tools/go.mod test/engines/tools/update/main.go | need-build
+	cd test/engines/tools && CGO_ENABLED=0 $(WITH_GO) go build -trimpath -buildvcs=false -tags 'no_btrfs no_cri no_devmapper no_zfs urfave_cli_no_docs netgo osusergo' \
+		-ldflags '-s -w -X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD_VERSION)' -o $(CURDIR)/$(CONTAINERD).new/ tool ./update
+	rm -rf $(CONTAINERD) && mv $(CONTAINERD).new $(CONTAINERD)
 
 $(GOLANGCI): | need-build
 	CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(WITH_GO) go install -trimpath github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
