@@ -41,6 +41,10 @@ func (tr *trial) leftovers() []string {
 // and mounts. A zombie is dead.
 func (tr *trial) processes() []int {
 	var found []int
+	own, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		panic(err)
+	}
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
@@ -48,7 +52,13 @@ func (tr *trial) processes() []int {
 			continue
 		}
 		proc := "/proc/" + entry.Name()
-		for file, what := range map[string]string{"environ": "DIR=" + tr.dir + "\x00", "cgroup": tr.id, "mountinfo": tr.dir + "/"} {
+		marks := map[string]string{"environ": "DIR=" + tr.dir + "\x00", "cgroup": tr.id}
+		// A mount that is left in this namespace is in the table of all its
+		// processes, and they would all be swept.
+		if ns, err := os.Readlink(proc + "/ns/mnt"); err == nil && ns != own {
+			marks["mountinfo"] = tr.dir + "/"
+		}
+		for file, what := range marks {
 			if text, err := os.ReadFile(proc + "/" + file); err == nil && bytes.Contains(text, []byte(what)) && !isZombie(pid) {
 				found = append(found, pid)
 				break
