@@ -41,7 +41,7 @@ func (tr *trial) leftovers() []string {
 // and mounts. A zombie is dead.
 func (tr *trial) processes() []int {
 	var found []int
-	own, err := os.Readlink("/proc/self/ns/mnt")
+	own, err := os.Stat("/")
 	if err != nil {
 		panic(err)
 	}
@@ -53,9 +53,9 @@ func (tr *trial) processes() []int {
 		}
 		proc := "/proc/" + entry.Name()
 		marks := map[string]string{"environ": "DIR=" + tr.dir + "\x00", "cgroup": tr.id}
-		// A mount that is left in this namespace is in the table of all its
-		// processes, and they would all be swept.
-		if ns, err := os.Readlink(proc + "/ns/mnt"); err == nil && ns != own {
+		// A mount that is left on the machine is in the table of all its processes,
+		// and they would all be swept: only a container has another root.
+		if root, err := os.Stat(proc + "/root/"); err == nil && !os.SameFile(root, own) {
 			marks["mountinfo"] = tr.dir + "/"
 		}
 		for file, what := range marks {
