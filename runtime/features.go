@@ -49,6 +49,7 @@ func Features() features.Features {
 	if version := libcontainerVersion(); version != "" {
 		f.Annotations[runcfeatures.AnnotationRuncVersion] = version
 	}
+	f.Annotations[runcfeatures.AnnotationRuncCheckpointEnabled] = "true"
 	enabled := seccomp.Enabled
 	f.Linux.Seccomp = &features.Seccomp{Enabled: &enabled}
 	if enabled {

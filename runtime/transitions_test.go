@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -21,6 +22,7 @@ import (
 // is either legal, or refused by the error that callers test for.
 func TestEveryTransition(t *testing.T) {
 	requireRoot(t)
+	images := t.TempDir()
 	operations := []struct {
 		name string
 		do   func(rt *runtime.Runtime, opts runtime.CreateOptions) error
@@ -55,6 +57,12 @@ func TestEveryTransition(t *testing.T) {
 			resources := specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}
 			return c.Update(context.Background(), runtime.UpdateOptions{Resources: resources})
 		})},
+		{"checkpoint", func(rt *runtime.Runtime, opts runtime.CreateOptions) error {
+			return loaded(func(c *runtime.Container) error {
+				saved := runtime.CRIUOptions{ImageDir: filepath.Join(images, opts.ID)}
+				return c.Checkpoint(context.Background(), runtime.CheckpointOptions{CRIUOptions: saved})
+			})(rt, opts)
+		}},
 	}
 	// One row a state, one column an operation as above; nil: legal.
 	states := []struct {
@@ -64,29 +72,32 @@ func TestEveryTransition(t *testing.T) {
 	}{
 		{"creating", reachCreating, []error{
 			runtime.ErrExists, runtime.ErrNotFound, runtime.ErrNotFound, runtime.ErrNotFound, runtime.ErrNotFound, runtime.ErrNotFound,
-			runtime.ErrWrongState, runtime.ErrWrongState, runtime.ErrNotFound, runtime.ErrNotFound,
+			runtime.ErrWrongState, runtime.ErrWrongState, runtime.ErrNotFound, runtime.ErrNotFound, runtime.ErrNotFound,
 		}},
 		{"created", reachCreated, []error{
 			runtime.ErrExists, nil, nil, runtime.ErrNotPaused, nil, nil,
-			nil, nil, nil, nil,
+			nil, nil, nil, nil, runtime.ErrWrongState,
 		}},
 		{"running", reachRunning, []error{
 			runtime.ErrExists, runtime.ErrWrongState, nil, runtime.ErrNotPaused, nil, nil,
-			runtime.ErrWrongState, nil, nil, nil,
+			runtime.ErrWrongState, nil, nil, nil, nil,
 		}},
 		{"paused", reachPaused, []error{
 			runtime.ErrExists, runtime.ErrWrongState, runtime.ErrPaused, nil, nil, nil,
-			runtime.ErrWrongState, nil, runtime.ErrWrongState, nil,
+			runtime.ErrWrongState, nil, runtime.ErrWrongState, nil, nil,
 		}},
 		{"stopped", reachStopped, []error{
 			runtime.ErrExists, runtime.ErrWrongState, runtime.ErrNotRunning, runtime.ErrNotPaused, runtime.ErrNotRunning, runtime.ErrNotRunning,
-			nil, nil, runtime.ErrWrongState, runtime.ErrNotRunning,
+			nil, nil, runtime.ErrWrongState, runtime.ErrNotRunning, runtime.ErrWrongState,
 		}},
 	}
 	for _, state := range states {
 		t.Run(state.name, func(t *testing.T) {
 			for i, operation := range operations {
 				t.Run(operation.name, func(t *testing.T) {
+					if operation.name == "checkpoint" && state.want[i] == nil {
+						requireCRIU(t)
+					}
 					rt := shortRuntime(t)
 					opts := options(t, "", "signal")
 					// Its slashes are none of an ID.
@@ -107,6 +118,14 @@ func TestEveryTransition(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// requireCRIU skips a test where criu does not work, which it has to in the VM.
+func requireCRIU(t *testing.T) {
+	t.Helper()
+	if err := exec.Command("criu", "check").Run(); err != nil && os.Getenv("SANDBOXRUN_IN_VM") != "1" {
+		t.Skipf("needs a criu that works on this kernel: %v", err)
 	}
 }
 

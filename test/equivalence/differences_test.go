@@ -74,9 +74,9 @@ func differences() []difference {
 		},
 		{
 			title:  "features tells of this build",
-			reason: "its version beside that of the libcontainer in it, no checkpoints where they are not built in, and no commit of runc's. The annotation `bundle` is in runc's list of unsafe ones.",
+			reason: "its version beside that of the libcontainer in it, and no commit of runc's. The annotation `bundle` is in runc's list of unsafe ones.",
 			cases:  []string{"pause/features"},
-			runc:   lines(`.*(checkpoint\.enabled|runc\.commit|runc\.version).*| *"bundle",`), ours: lines(`.*(runc\.version|sandboxrun\.version).*`),
+			runc:   lines(`.*(runc\.commit|runc\.version).*| *"bundle",`), ours: lines(`.*(runc\.version|sandboxrun\.version).*`),
 		},
 		{
 			title:  "ps of a container without processes is an empty array",
