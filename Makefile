@@ -100,7 +100,7 @@ integration: build samples bin/report need-equivalence $(RUNC) ## run the testsc
 
 .PHONY: vm
 vm: build samples bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
-	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/bundles bin/vm-host/
+	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/sandboxrun-images bin/bundles bin/vm-host/
 	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ $(VM_PACKAGES)
 	@export $(WITH_GO); \
 	bin/report run vm -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-host --out bin/vm-out \

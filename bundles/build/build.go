@@ -153,7 +153,7 @@ func vacant(dir string) error {
 // begin takes the lock and notes what is to be made.
 func (b *building) begin(ctx context.Context, undo *cleanup.Stack) error {
 	random := make([]byte, idLength/2)
-	rand.Read(random) //nolint:errcheck // it never fails (crypto/rand, Read)
+	rand.Read(random)
 	b.id = hex.EncodeToString(random)
 	b.places = placesOf(b.store.Root(), b.options.StateRoot, b.id)
 	dir := b.options.Dir

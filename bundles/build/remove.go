@@ -99,6 +99,10 @@ func clear(st *store.Store, i intent, p places) error {
 	if err := os.RemoveAll(p.secrets); err != nil {
 		return fmt.Errorf("remove secrets: %w", err)
 	}
+	// The directory of all secrets goes with the last one.
+	if err := os.Remove(filepath.Dir(p.secrets)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		return fmt.Errorf("remove directory of secrets: %w", err)
+	}
 	if err := os.RemoveAll(p.own); err != nil {
 		return fmt.Errorf("remove files of bundle: %w", err)
 	}

@@ -37,7 +37,12 @@ func writeSecrets(bundle, dir string, secrets []SecretOrigin, o Options) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove former secrets: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err := os.MkdirAll(dir, 0o700)
+	if errors.Is(err, os.ErrNotExist) {
+		// A removal took the parent, which was empty, away meanwhile.
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
 		return fmt.Errorf("make directory of secrets: %w", err)
 	}
 	warnIfOnDisk(dir, o.Log)

@@ -47,7 +47,7 @@ func TestSetChangesFieldsOfEveryType(t *testing.T) {
 func TestSetNamesWhatIsWrong(t *testing.T) {
 	for assignment, want := range map[string]string{
 		"process.cdw=/x":                     `process has no member "cdw"; there are`,
-		"proces=1":                           `config.json has no member "proces"`,
+		"procedure=1":                        `config.json has no member "procedure"`,
 		"linux.resources.pids.limit=x":       `linux.resources.pids.limit takes a whole number, not "x"`,
 		"process.user.uid=-1":                "process.user.uid takes a whole number that is not negative",
 		"process.terminal=yes":               "process.terminal takes true or false",

@@ -9,6 +9,7 @@
 //
 //	$ID      a prefix that every container and generated name must begin with
 //	$ROOT    the state root; `sandboxrun` in PATH is the program with --root $ROOT
+//	         and --data-root $WORK/.data
 //	$WORK    the working directory, with $TMPDIR inside
 //
 // and at the end of each, passed or failed, looks for what is left: processes,
@@ -44,13 +45,15 @@
 // Programs in PATH, which are this test binary: in-cgroup2 (runs a command where
 // /sys/fs/cgroup is cgroup v2 without controllers), run-in-process (calls the
 // runtime's Go API many times), with-sockets (runs a command with sockets as a
-// service manager does), notify-manager (prints what a service manager is told) and
-// seccomp-listener (answers seccomp notifications).
+// service manager does), notify-manager (prints what a service manager is told),
+// seccomp-listener (answers seccomp notifications), image-registry (an empty registry
+// on loopback) and make-image (writes an image as a layout or archive, or to a registry).
 //
 // Conditions: [root] [vm] [v1] [v2] [io-disk] [controller:NAME] [swap-limit] [criu] [criu:FEATURE]. What the VM promises
 // is never skipped there: the condition fails the script instead.
 //
-// The environment: SANDBOXRUN_BIN and SANDBOXRUN_BUNDLES name a prebuilt program
+// The environment: SANDBOXRUN_BIN and SANDBOXRUN_BUNDLES name a prebuilt program (with
+// sandboxrun-images beside it)
 // and a directory of prebuilt sample bundles (without them both are built, which
 // needs Go); SANDBOXRUN_SEED repeats a run of the random kills;
 // SANDBOXRUN_ARTEFACTS is another place for what failed scripts leave.

@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 		"run-in-process":   runInProcess,
 		"with-sockets":     withSockets,
 		"notify-manager":   notifyManager,
+		"image-registry":   serveRegistry,
+		"make-image":       makeImage,
 		"seccomp-listener": seccompListener,
 	})
 }
@@ -80,7 +82,7 @@ func prepare(s *suite) (err error) {
 	}
 	if s.binary = os.Getenv("SANDBOXRUN_BIN"); s.binary == "" {
 		s.binary = filepath.Join(s.dir, "sandboxrun")
-		if err := buildProgram(s.binary); err != nil {
+		if err := errors.Join(buildProgram(s.binary), buildProgram(s.binary+"-images")); err != nil {
 			return err
 		}
 	}
@@ -102,14 +104,14 @@ func prepare(s *suite) (err error) {
 	if err := os.Mkdir(s.path, 0o755); err != nil {
 		return err
 	}
-	wrapper := "#!/bin/sh\nexec '" + s.binary + "' --root \"$ROOT\" \"$@\"\n"
+	wrapper := "#!/bin/sh\nexec '" + s.binary + "' --root \"$ROOT\" --data-root \"$WORK/.data\" \"$@\"\n"
 	return os.WriteFile(filepath.Join(s.path, "sandboxrun"), []byte(wrapper), 0o755)
 }
 
 // buildProgram builds what `make build` does.
 func buildProgram(output string) error {
 	command := exec.Command("go", "build", "-buildvcs=false", "-tags", "seccomp urfave_cli_no_docs netgo osusergo",
-		"-ldflags", `-extldflags "-static"`, "-o", output, "github.com/sandboxrun/sandboxrun/cmd/sandboxrun")
+		"-ldflags", `-extldflags "-static"`, "-o", output, "github.com/sandboxrun/sandboxrun/cmd/"+filepath.Base(output))
 	text, err := command.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
 		return errors.New("cannot build sandboxrun: there is no go command; set SANDBOXRUN_BIN and SANDBOXRUN_BUNDLES")
