@@ -22,7 +22,7 @@ import (
 )
 
 // patience is for what is quick on a machine that is not emulated.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // ground is a caller, with what one test needs.
 type ground struct {
