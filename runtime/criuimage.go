@@ -158,7 +158,7 @@ func splitFields(message []byte) ([]field, error) {
 		}
 		f := field{number: tag >> 3, wire: tag & 7}
 		body := message[head:]
-		size := 0
+		var size int
 		switch f.wire {
 		case wireVarint:
 			_, size = binary.Uvarint(body)
