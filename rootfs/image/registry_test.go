@@ -132,8 +132,12 @@ var misbehaviours = map[string]func(t testing.TB, w http.ResponseWriter, r *http
 			connection.Close()
 		}
 	},
-	"answers 429": func(_ testing.TB, w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusTooManyRequests) },
-	"answers 500": func(_ testing.TB, w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(http.StatusInternalServerError) },
+	"answers 429": func(_ testing.TB, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.WriteHeader(http.StatusTooManyRequests)
+	},
+	"answers 500": func(_ testing.TB, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.WriteHeader(http.StatusInternalServerError)
+	},
 	"answers 503": func(_ testing.TB, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	},
