@@ -21,8 +21,9 @@ import (
 const namespace = "engines"
 
 // containerdConf keeps everything of the daemon in one directory and leaves out
-// what would make files elsewhere. What a user needs of it is in docs/engines.md:
-// nothing.
+// what would make files elsewhere. containerd gives the removal of what a killed
+// shim left 5 s, which are too few under software emulation on a busy host. What a
+// user needs of this is in docs/engines.md: nothing.
 const containerdConf = `version = 2
 root = "%[1]s/root"
 state = "%[1]s/state"
@@ -30,6 +31,9 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 
 [grpc]
 address = "%[1]s/containerd.sock"
+
+[timeouts]
+"io.containerd.timeout.shim.cleanup" = "2m"
 `
 
 // containerd is a daemon with storage, state and sockets of its own. Its client
