@@ -93,7 +93,7 @@ func unpackArchive(ctx context.Context, s *store.Store, packed io.Reader) (*os.F
 
 // cancellable ends a reader with its context.
 type cancellable struct {
-	ctx context.Context //nolint:containedctx // lives as long as the one call that reads
+	ctx context.Context // lives as long as the one call that reads
 	r   io.Reader
 }
 

@@ -53,9 +53,8 @@ func openRegistry(s *store.Store, reference string, o Options) (origin, error) {
 		host = "docker.io"
 	}
 	for _, mirror := range o.Mirrors[host] {
-		plain := false
-		mirror, plain = strings.CutPrefix(strings.TrimPrefix(mirror, "https://"), "http://")
-		e, err := r.endpoint(strings.TrimSuffix(mirror, "/"), ref.Context().RepositoryStr(), plain)
+		mirrorHost, plain := strings.CutPrefix(strings.TrimPrefix(mirror, "https://"), "http://")
+		e, err := r.endpoint(strings.TrimSuffix(mirrorHost, "/"), ref.Context().RepositoryStr(), plain)
 		if err != nil {
 			return nil, fmt.Errorf("mirror %q: %w", mirror, err)
 		}

@@ -202,7 +202,7 @@ func decode(data []byte, into any) error {
 	if err := d.Decode(into); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Token returns io.EOF itself
+	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("%w: something follows the JSON document", ErrInvalid)
 	}
 	return nil

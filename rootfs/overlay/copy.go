@@ -49,7 +49,7 @@ type inode struct{ dev, ino uint64 }
 
 // copier applies one layer to the tree.
 type copier struct {
-	ctx     context.Context //nolint:containedctx // lives as long as the one copy
+	ctx     context.Context // lives as long as the one copy
 	root    int
 	reflink bool
 	links   map[inode]string // first path of files with several names
@@ -270,7 +270,7 @@ func copyLink(from, to int, base string, st *unix.Stat_t) error {
 }
 
 func copyNode(from, to int, base string, st *unix.Stat_t) error {
-	if err := unix.Mknodat(to, base, st.Mode&(unix.S_IFMT|0o777), int(st.Rdev)); err != nil { //nolint:unconvert // wider on other architectures
+	if err := unix.Mknodat(to, base, st.Mode&(unix.S_IFMT|0o777), int(st.Rdev)); err != nil {
 		return os.NewSyscallError("mknodat", err)
 	}
 	if err := unix.Fchownat(to, base, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {

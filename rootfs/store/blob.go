@@ -89,7 +89,7 @@ func (s *Store) AddBlob(ctx context.Context, d manifest.Digest, size int64, r io
 
 // untilDone ends a reader with its context.
 type untilDone struct {
-	ctx context.Context //nolint:containedctx // lives as long as the one call that reads
+	ctx context.Context // lives as long as the one call that reads
 	r   io.Reader
 }
 

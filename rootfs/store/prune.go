@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -109,8 +110,8 @@ type Pruned struct {
 
 // Prune removes what no reference and no lease uses. It waits for writers until
 // ctx ends (ErrBusy). Layers are renamed aside first, so that a killed prune
-// leaves no half layer under its name. A record that a newer sandboxrun wrote ends it before anything
-// is removed (ErrNewer).
+// leaves no half layer under its name. A record of a newer sandboxrun, or a lease
+// that cannot be read, ends it before anything is removed (ErrNewer, ErrCorrupt).
 func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	alone, err := s.alone(ctx)
 	if err != nil {
@@ -133,10 +134,11 @@ func (s *Store) prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	var gone []string
 	// Leases first: they say which references stay.
 	err := s.eachLease(func(name string, l lease, err error) error {
-		if errors.Is(err, ErrNewer) {
-			return err
+		// What a lease keeps that cannot be read, nobody knows.
+		if err != nil {
+			return fmt.Errorf("cannot prune: lease %s: %w; run image fsck --repair", name, err)
 		}
-		if err != nil || !l.held() {
+		if !l.held() {
 			p.Leases.add(diskUsage(s.path(leasesDir, name)))
 			gone = append(gone, s.path(leasesDir, name))
 			return nil

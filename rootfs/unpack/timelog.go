@@ -86,7 +86,7 @@ func (l *timeLog) each(set func(name string, times *[2]unix.Timespec) error) err
 	record := make([]byte, timeRecord+maxName)
 	for {
 		if _, err := io.ReadFull(r, record[:timeRecord]); err != nil {
-			if err == io.EOF { //nolint:errorlint // io.ReadFull returns io.EOF itself
+			if err == io.EOF {
 				return nil
 			}
 			return err
