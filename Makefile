@@ -72,6 +72,10 @@ build: need-build ## build bin/sandboxrun, installing compiler, headers and Go w
 samples: need-build ## build the sample bundles into bin/bundles
 	$(WITH_GO) go run -buildvcs=false ./bundles/samples/build -o bin/bundles
 
+.PHONY: samples-services
+samples-services: ## extract redis, postgresql and nginx from this Debian's packages into .cache/services
+	@bundles/samples/services/extract.sh .cache/services redis postgresql nginx
+
 .PHONY: run
 run: build samples ## build everything and run the sample bundle bin/bundles/hello
 	$(AS_ROOT) bin/sandboxrun run bin/bundles/hello
@@ -94,7 +98,7 @@ unit: build samples bin/report ## run the tests beside the code, natively, as ro
 		$$(go list ./... | grep -vE '/test/(integration|security|equivalence)$$')
 
 .PHONY: integration
-integration: build samples bin/report need-equivalence $(RUNC) ## run the testscript suites, the break-out tests and the comparison with runc, natively, as root
+integration: build samples samples-services bin/report need-equivalence $(RUNC) ## run the testscript suites, the break-out tests and the comparison with runc, natively, as root
 	@export $(WITH_GO) SANDBOXRUN_RUNC=$(CURDIR)/$(RUNC); \
 	bin/report run integration -- go test -json -p 1 -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) $(INTEGRATION)
 

@@ -88,6 +88,9 @@ func writeFile(layer *os.Root, below []string, f service.File) error {
 	if _, err := removeWhiteout(layer, target); err != nil {
 		return err
 	}
+	if f.Directory {
+		return putDirectory(layer, target, f)
+	}
 	if f.Path == "" {
 		mode := f.Mode
 		if mode == 0 {
@@ -123,6 +126,18 @@ func writeFile(layer *os.Root, below []string, f service.File) error {
 	}
 	defer source.Close()
 	return putFile(layer, target, source, f.UID, f.GID, mode)
+}
+
+// putDirectory makes a directory, or gives one that is there owner and mode.
+func putDirectory(layer *os.Root, target string, f service.File) error {
+	mode := f.Mode
+	if mode == 0 {
+		mode = 0o755
+	}
+	if err := layer.Mkdir(target, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return own(layer, target, f.UID, f.GID, mode)
 }
 
 // makeParents makes the directories above a file, like those of the layers below.

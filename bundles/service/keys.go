@@ -284,15 +284,22 @@ func (r *reader) files(n *node) []File {
 			continue
 		}
 		r.only(item, at, map[string]func(*node){
-			"source":  func(n *node) { f.Path = r.hostPath(r.word(n, at+".source")) },
-			"content": func(n *node) { f.Content = r.text(n, at+".content") },
-			"target":  func(n *node) { f.Target = r.target(n, at+".target") },
-			"uid":     func(n *node) { f.UID = int(r.integer(n, at+".uid", 0, math.MaxUint32-1)) },
-			"gid":     func(n *node) { f.GID = int(r.integer(n, at+".gid", 0, math.MaxUint32-1)) },
-			"mode":    func(n *node) { f.Mode = r.mode(n, r.word(n, at+".mode"), at+".mode") },
+			"source":    func(n *node) { f.Path = r.hostPath(r.word(n, at+".source")) },
+			"content":   func(n *node) { f.Content = r.text(n, at+".content") },
+			"directory": func(n *node) { f.Directory = r.yes(n, at+".directory") },
+			"target":    func(n *node) { f.Target = r.target(n, at+".target") },
+			"uid":       func(n *node) { f.UID = int(r.integer(n, at+".uid", 0, math.MaxUint32-1)) },
+			"gid":       func(n *node) { f.GID = int(r.integer(n, at+".gid", 0, math.MaxUint32-1)) },
+			"mode":      func(n *node) { f.Mode = r.mode(n, r.word(n, at+".mode"), at+".mode") },
 		})
-		if f.Target == "" || (f.Path == "") == (item.get("content") == nil) {
-			r.addf(item.yaml, "%s: an entry needs target, and either source or content", at)
+		sources := 0
+		for _, given := range []bool{f.Path != "", item.get("content") != nil, f.Directory} {
+			if given {
+				sources++
+			}
+		}
+		if f.Target == "" || sources != 1 {
+			r.addf(item.yaml, "%s: an entry needs target, and one of source, content and directory", at)
 			continue
 		}
 		files = append(files, f)

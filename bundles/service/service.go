@@ -68,14 +68,17 @@ type Source struct {
 
 // File is one file or directory of this host in the root filesystem.
 type File struct {
-	// Path on this host. Empty: Content is the content.
-	Path    string
-	Content string
+	// Path on this host. Empty: Content is the content, or with Directory it is an
+	// empty directory.
+	Path      string
+	Content   string
+	Directory bool
 	// Target is an absolute path in the sandbox.
 	Target string
 	// UID and GID own it.
 	UID, GID int
-	// Mode is the permission bits; 0 takes the file's own, 0644 for Content.
+	// Mode is the permission bits; 0 takes the file's own, 0644 for Content, 0755
+	// for Directory.
 	Mode fs.FileMode
 }
 

@@ -242,3 +242,26 @@ func TestAMountThatIsLeftIsNoProcess(t *testing.T) {
 		t.Errorf("%d processes are taken for the script's: %v", len(found), found[0])
 	}
 }
+
+// TestServices runs real services from Debian's packages, which `make
+// samples-services` extracts. Scripts find them in $WORK/../../trees.
+func TestServices(t *testing.T) {
+	requireRoot(t)
+	dir := os.Getenv("SANDBOXRUN_SERVICES")
+	if dir == "" {
+		dir = "../../.cache/services"
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"redis", "postgresql", "nginx"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Skipf("needs the trees of `make samples-services`: %v", err)
+		}
+	}
+	if err := os.Symlink(dir, filepath.Join(shared.dir, "trees")); err != nil {
+		t.Fatal(err)
+	}
+	runScripts(t, "services", alone)
+}
