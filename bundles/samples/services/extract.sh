@@ -56,10 +56,12 @@ extract() {
 	rm -rf "$partial"
 }
 
-command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
-	echo "extract: neither apt-get nor dpkg-deb here; the sample services are made on Debian and Ubuntu" >&2
-	exit 1
-}
+for program in apt-get dpkg-deb; do
+	command -v "$program" >/dev/null || {
+		echo "extract: there is no $program here; the sample services are made on Debian and Ubuntu" >&2
+		exit 1
+	}
+done
 for name in "$@"; do
 	packages_of "$name" >/dev/null
 	[[ -d $out/$name ]] || extract "$name"
