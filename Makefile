@@ -163,6 +163,11 @@ bench-run: build need-bench ## compare `sandboxrun run` with runc, crun, bubblew
 	@$(WITH_GO) go build -buildvcs=false -tags '$(TAGS)' -o bin/bench ./test/bench
 	$(AS_ROOT) bin/bench run
 
+.PHONY: bench-bundle
+bench-bundle: build samples-services need-bench ## compare `sandboxrun bundle build` with skopeo and umoci
+	@$(WITH_GO) go build -buildvcs=false -o bin/bench-bundle ./test/bench/bundle
+	$(AS_ROOT) bin/bench-bundle bin/sandboxrun
+
 .PHONY: lint
 lint: need-build need-lint $(GOLANGCI) ## check form, imports, likely mistakes, scripts and go.mod
 	$(WITH_GO) $(GOLANGCI) run ./...

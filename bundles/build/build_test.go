@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sandboxrun/sandboxrun/bundles"
 	"github.com/sandboxrun/sandboxrun/bundles/build"
 	"github.com/sandboxrun/sandboxrun/bundles/service"
@@ -193,7 +195,7 @@ func TestBuildMakesABundleThatIsMountedAndRemoved(t *testing.T) {
 	if err := os.WriteFile(rootfs+"/written", []byte("w"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := exec.Command("umount", rootfs).Run(); err != nil {
+	if err := unix.Unmount(rootfs, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(m.state); err != nil {
