@@ -5,5 +5,13 @@
 // can't be one. The package refuses to guess: it neither creates a missing
 // directory nor follows a root.path that is itself a symbolic link.
 //
+// Images and their layers are sub-packages, one idea each, so that a start of a
+// sandbox links none of what it does not use: manifest (documents as values),
+// unpack and pack (layers to trees and back), tree (what a tree is, line by line), store (blobs,
+// layers, references, leases), image (sources into the store), overlay (mounted
+// roots), hostroot (this host's root without its secrets). image and unpack import
+// registry and compression libraries, and are for programs that may be slow to
+// start.
+//
 // It imports nothing of ours but internal/... and is used by cmd and bundles.
 package rootfs

@@ -16,6 +16,8 @@ import (
 	"github.com/sandboxrun/sandboxrun/rootfs/unpack"
 )
 
+const tarBlock = 512
+
 // maxArchiveEntries bounds the index of an archive of images.
 const maxArchiveEntries = 100000
 
@@ -110,9 +112,15 @@ func (a *archive) index(ctx context.Context) error {
 		return err
 	}
 	t := tar.NewReader(a.file)
+	end := int64(0) // of the last entry
 	for count := 0; ; count++ {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
+			// An archive ends with blocks of zeros (pax, "ustar Interchange Format"),
+			// which a cut between two entries takes away.
+			if info.Size() < end+tarBlock {
+				return fmt.Errorf("%w: it ends after %d files without an end mark", ErrTruncated, count)
+			}
 			return nil
 		}
 		switch {
@@ -131,6 +139,7 @@ func (a *archive) index(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		end = (offset + h.Size + tarBlock - 1) / tarBlock * tarBlock
 		name := cleanMember(h.Name)
 		switch h.Typeflag {
 		case tar.TypeReg:

@@ -25,6 +25,7 @@ func load(t testing.TB, s *store.Store, source string, o image.Options) (store.I
 	if err != nil {
 		return store.Image{}, err
 	}
+	o.Unpack.OwnAll = os.Geteuid() != 0
 	return image.Load(t.Context(), s, src, o)
 }
 
@@ -134,7 +135,7 @@ func TestLoadBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t)
-	img, err := load(t, s, program, image.Options{Unpack: unpack.Options{OwnAll: os.Geteuid() != 0}})
+	img, err := load(t, s, program, image.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,6 +223,7 @@ func TestBadImages(t *testing.T) {
 		{"huge manifest", files(good, func(f map[string][]byte, _ built) { f["index.json"] = make([]byte, 5<<20) }), manifest.ErrInvalid, "more than"},
 		{"no such tag", "oci:" + files(good, nil) + ":nine", image.ErrUnknown, `no "nine"`},
 		{"truncated archive", "oci-archive:" + truncated(t, writeTar(t, layoutFiles(t, map[string]built{"": good}))), image.ErrTruncated, "it ends"},
+		{"archive cut between entries", "oci-archive:" + cut(t, writeTar(t, layoutFiles(t, map[string]built{"": good}))), image.ErrTruncated, "without an end mark"},
 		{"no archive", "docker-archive:" + writeTar(t, map[string][]byte{"x": nil}), image.ErrUnknown, "manifest.json"},
 		{"hostile layer", files(build(t, host, nil, map[string]string{"../../x": "x"}), nil), unpack.ErrEntry, `its name has ".."`},
 	}
@@ -241,6 +243,19 @@ func TestBadImages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cut takes the end mark away.
+func cut(t *testing.T, path string) string {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, info.Size()-1024); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func truncated(t *testing.T, path string) string {

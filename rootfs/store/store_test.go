@@ -226,7 +226,7 @@ func TestLayers(t *testing.T) {
 	}
 	broken := errors.New("the disk is full")
 	_, err = s.MakeLayer(t.Context(), manifest.DigestOf(nil), "", func(dir string) (store.Layer, error) {
-		if err := os.MkdirAll(dir+"/half/built", 0); err != nil {
+		if err := errors.Join(os.MkdirAll(dir+"/half/built", 0o700), os.Chmod(dir+"/half", 0)); err != nil {
 			t.Error(err)
 		}
 		return store.Layer{}, broken

@@ -27,7 +27,7 @@ import (
 //
 // The error is an *EntryError, a *LimitError, one that wraps ErrCorrupt,
 // ErrTruncated or ErrCompression, the error of r or ctx, or an errno of the host
-// (ENOSPC, EDQUOT).
+// (ENOSPC, EDQUOT). After one the directory has a part of the layer.
 func Layer(ctx context.Context, dir string, r io.Reader, o Options) (Result, error) {
 	o.Limits = o.Limits.withDefaults()
 	if o.Log == nil {
