@@ -95,6 +95,9 @@ func (l *layout) root(ctx context.Context) ([]byte, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	if d.MediaType != "" && !manifest.IsIndex(d.MediaType) && !manifest.IsManifest(d.MediaType) {
+		return nil, "", fmt.Errorf("%w: the layout's index calls it %.100q", manifest.ErrMediaType, d.MediaType)
+	}
 	data, err = l.document(ctx, d)
 	return data, d.MediaType, err
 }

@@ -221,6 +221,9 @@ func TestBadImages(t *testing.T) {
 		{"no index", files(good, func(f map[string][]byte, _ built) { f["index.json"] = []byte("{") }), manifest.ErrInvalid, "read index"},
 		{"empty index", files(good, func(f map[string][]byte, _ built) { f["index.json"] = []byte(`{"schemaVersion":2}`) }), image.ErrUnknown, "the layout is empty"},
 		{"huge manifest", files(good, func(f map[string][]byte, _ built) { f["index.json"] = make([]byte, 5<<20) }), manifest.ErrInvalid, "more than"},
+		{"strange type in the index", files(good, func(f map[string][]byte, _ built) {
+			f["index.json"] = bytes.ReplaceAll(f["index.json"], []byte("image.manifest"), []byte("image.strange"))
+		}), manifest.ErrMediaType, "image.strange"},
 		{"no such tag", "oci:" + files(good, nil) + ":nine", image.ErrUnknown, `no "nine"`},
 		{"truncated archive", "oci-archive:" + truncated(t, writeTar(t, layoutFiles(t, map[string]built{"": good}))), image.ErrTruncated, "it ends"},
 		{"archive cut between entries", "oci-archive:" + cut(t, writeTar(t, layoutFiles(t, map[string]built{"": good}))), image.ErrTruncated, "without an end mark"},
