@@ -252,13 +252,14 @@ func (b *building) mount(ctx context.Context) error {
 	}
 	b.method, b.result.Ability, err = mountRoot(ctx, overlay.Root{
 		Target: target, Layers: b.lower, Upper: b.places.upper(), Work: b.places.work(), Log: b.options.Log,
-	}, b.places.own)
+	}, b.places.own, b.source.Load == nil)
 	return err
 }
 
 // mountRoot mounts by overlayfs where the caller is root, as nearly everywhere it
 // works, and looks for another method only if it does not.
-func mountRoot(ctx context.Context, root overlay.Root, dir string) (overlay.Method, overlay.Ability, error) {
+// A host's root is mounted or refused.
+func mountRoot(ctx context.Context, root overlay.Root, dir string, host bool) (overlay.Method, overlay.Ability, error) {
 	var first error
 	if os.Geteuid() == 0 {
 		root.Method = overlay.Kernel
@@ -272,6 +273,9 @@ func mountRoot(ctx context.Context, root overlay.Root, dir string) (overlay.Meth
 	}
 	if ability.Method == root.Method {
 		return "", ability, first
+	}
+	if host && (ability.Method == overlay.Reflink || ability.Method == overlay.Copy) {
+		return "", ability, fmt.Errorf("cannot use \"host:\": overlayfs does not work here, and the host's root is not copied (%w); use an image or a directory", errors.Join(first, overlay.ErrNoMethod))
 	}
 	root.Method = ability.Method
 	return ability.Method, ability, overlay.Mount(ctx, root)

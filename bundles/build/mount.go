@@ -18,7 +18,7 @@ import (
 // and brings its secrets back. It returns false where both are there. The error
 // wraps ErrNotBuilt, ErrNewer or ErrGone.
 func Mount(ctx context.Context, st *store.Store, dir string, o Options) (mounted bool, _ error) {
-	r, err := Load(dir)
+	r, err := LoadOwn(dir)
 	if err != nil {
 		return false, err
 	}

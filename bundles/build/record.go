@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sandboxrun/sandboxrun/internal/atomicfile"
 	"github.com/sandboxrun/sandboxrun/rootfs/manifest"
 	"github.com/sandboxrun/sandboxrun/rootfs/overlay"
@@ -83,6 +85,26 @@ func Load(dir string) (Record, error) {
 	}
 	if !isID(r.ID) || r.Version < 1 {
 		return Record{}, fmt.Errorf("cannot read bundle %q: %s is damaged: id %.60q, version %d", dir, RecordFile, r.ID, r.Version)
+	}
+	return r, nil
+}
+
+// LoadOwn is Load for a bundle that is to be changed: it refuses a record that is
+// another user's, who could name any data root in it.
+func LoadOwn(dir string) (Record, error) {
+	r, err := Load(dir)
+	if err != nil {
+		return Record{}, err
+	}
+	var stat unix.Stat_t
+	if err := unix.Lstat(filepath.Join(dir, RecordFile), &stat); err != nil {
+		return Record{}, &os.PathError{Op: "lstat", Path: filepath.Join(dir, RecordFile), Err: err}
+	}
+	if int(stat.Uid) != os.Geteuid() {
+		return Record{}, fmt.Errorf("cannot change bundle %q: %w by the calling user but by user %d; run as that one", dir, ErrNotBuilt, stat.Uid)
+	}
+	if !filepath.IsAbs(r.DataRoot) || !filepath.IsAbs(r.StateRoot) {
+		return Record{}, fmt.Errorf("cannot change bundle %q: %s is damaged: it names no data root", dir, RecordFile)
 	}
 	return r, nil
 }

@@ -18,12 +18,12 @@ import (
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
 )
 
-// Remove removes the bundle in dir: its mount, its directory with volumes and all
+// Remove removes the bundle in dir, which was built with the store st: its mount, its directory with volumes and all
 // that the sandbox wrote, its secrets and its hold on the store's layers. The
 // error wraps ErrNotBuilt, ErrNewer, ErrInUse or fs.ErrNotExist. A removal that is
 // killed is finished by the next Sweep.
 func Remove(ctx context.Context, st *store.Store, dir string) error {
-	r, err := Load(dir)
+	r, err := LoadOwn(dir)
 	if err != nil {
 		return err
 	}

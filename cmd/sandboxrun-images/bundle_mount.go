@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/bundles/build"
+	"github.com/sandboxrun/sandboxrun/rootfs/store"
 )
 
 func (inv *invocation) bundleMountCommand() *cli.Command {
@@ -22,7 +24,7 @@ EXAMPLES:
    sandboxrun bundle mount redis`,
 		Action: func(c *cli.Context) error {
 			return inv.eachBundle(c, func(dir string) error {
-				st, err := inv.openStore()
+				st, err := inv.storeOf(dir)
 				if err != nil {
 					return err
 				}
@@ -50,7 +52,7 @@ EXAMPLES:
    sandboxrun bundle remove redis`,
 		Action: func(c *cli.Context) error {
 			return inv.eachBundle(c, func(dir string) error {
-				st, err := inv.openStore()
+				st, err := inv.storeOf(dir)
 				if err != nil {
 					return err
 				}
@@ -58,6 +60,22 @@ EXAMPLES:
 			})
 		},
 	}
+}
+
+// storeOf opens the store that a bundle was built with.
+func (inv *invocation) storeOf(dir string) (*store.Store, error) {
+	r, err := build.LoadOwn(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		// A removal that was killed may have taken it so far; openStore ends that.
+		if _, sweepErr := inv.openStore(); sweepErr != nil {
+			return nil, sweepErr
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	inv.dataRoot = r.DataRoot
+	return inv.openStore()
 }
 
 // eachBundle does something with each bundle of the command line; one that fails
