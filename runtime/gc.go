@@ -81,7 +81,7 @@ func (r *Runtime) knownIDs() ([]string, error) {
 
 // collectOne returns nil if the container is nobody's leftover.
 func (r *Runtime) collectOne(ctx context.Context, id string, opts GCOptions) (_ *Leftover, retErr error) {
-	lock, err := r.lockContainer(id)
+	lock, err := r.lockFromDead(ctx, id)
 	if errors.Is(err, lockfile.ErrHeld) {
 		return nil, nil
 	}
@@ -117,6 +117,22 @@ func (r *Runtime) collectOne(ctx context.Context, id string, opts GCOptions) (_ 
 	keepLock = false
 	leftover.Removed = true
 	return leftover, nil
+}
+
+// lockFromDead takes the lock of a container that has no living owner. A
+// supervisor that was killed while it forked has left its lock to the child, until
+// that comes to its exec.
+func (r *Runtime) lockFromDead(ctx context.Context, id string) (*lockfile.Lock, error) {
+	lock, err := r.lockContainer(id)
+	if !errors.Is(err, lockfile.ErrHeld) {
+		return lock, err
+	}
+	if dead, deadErr := lockfile.TakenByTheDead(r.lockPath(id)); !dead || deadErr != nil {
+		return nil, errors.Join(err, deadErr)
+	}
+	ctx, cancel := context.WithTimeout(ctx, passingLock)
+	defer cancel()
+	return lockfile.Acquire(ctx, r.lockPath(id))
 }
 
 // inspect describes a container whose lock the caller holds, if it is for GC
