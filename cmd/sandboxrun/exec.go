@@ -46,6 +46,9 @@ EXAMPLES:
 			&cli.BoolFlag{Name: "ignore-paused", Usage: "start the process in a paused container too"},
 		}),
 		Action: func(c *cli.Context) error {
+			if c.NArg() == 0 {
+				return usagef("exec takes a container ID and a command; see sandboxrun exec --help")
+			}
 			err := inv.execAction(c)
 			if err != nil && inv.exitCode == 0 {
 				inv.exitCode = exitExecFailure
@@ -56,9 +59,6 @@ EXAMPLES:
 }
 
 func (inv *invocation) execAction(c *cli.Context) error {
-	if c.NArg() == 0 {
-		return usagef("exec takes a container ID and a command; see sandboxrun exec --help")
-	}
 	container, err := inv.runtime.Load(c.Args().First())
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func execCases() group {
 		in("stderr apart", `code rt exec "$ID" sh -c 'echo out; echo err >&2' 2>err.txt; cat err.txt`),
 		in("much output", `rt exec "$ID" seq 200000 | md5sum`),
 		in("detached", `quietly rt exec -d "$ID" sh -c 'echo ran >/dev/shm/ran; sleep 300' </dev/null; until_true rt exec "$ID" test -s /dev/shm/ran; rt exec "$ID" cat /dev/shm/ran`),
-		in("detached with a pid file", `quietly rt exec --detach --pid-file pid "$ID" sleep 300 </dev/null; tr '\0' ' ' </proc/$(cat pid)/cmdline; stat -c %a pid`),
+		in("detached with a pid file", `quietly rt exec --detach --pid-file pid "$ID" sleep 300 </dev/null; until_true grep -q ^sleep /proc/$(cat pid)/cmdline; tr '\0' ' ' </proc/$(cat pid)/cmdline; stat -c %a pid`),
 		in("pid file", `code rt exec --pid-file pid "$ID" true; grep -c '^[0-9]*$' pid`),
 		in("cwd", `code rt exec --cwd /data/sub "$ID" pwd`),
 		in("cwd that is missing", `code rt exec --cwd /no/such "$ID" pwd`),
@@ -113,7 +113,7 @@ func streamCases() group {
 	}
 	const onTerminal = `pty 30x90 "$RUNTIME" --root "$STATE" run -b bundle "$ID"; echo $?`
 	return group{"streams", "terminals, descriptors, sockets and notification", []testCase{
-		{name: "terminal", edit: terminal("workload", "tty"), script: onTerminal},
+		{name: "terminal", edit: terminal("sh", "-c", "sleep 0.5; workload tty"), script: onTerminal},
 		{name: "terminal, all of it", edit: terminal("probe"), script: onTerminal},
 		{name: "terminal and exit code", edit: terminal("workload", "exit", "5"), script: onTerminal},
 		{name: "terminal of a given size", edit: func(spec *specs.Spec, tr *trial) {

@@ -30,7 +30,7 @@ func pauseCases() group {
 		{name: "ps unknown", script: `code rt ps no-such; quietly rt ps`},
 		// runc leaves out the page cache where it is 0, which is chance.
 		{name: "events once", edit: idle(), script: `up; rt events --stats "$ID" | shape | grep -v memory.cache; rt events --stats "$ID" | wc -l`},
-		{name: "events once, who", edit: idle(), script: `up; rt events --stats "$ID" | grep -o '"type":"[a-z]*","id":"[^"]*"'; rt events --stats "$ID" | grep -o '"pids":{"current":[0-9]*'`},
+		{name: "events once, who", edit: idle(), script: `up; rt events --stats "$ID" | grep -o '"type":"[a-z]*","id":"[^"]*"'; rt events --stats "$ID" | grep -c '"pids":{"current":[1-9]'`},
 		{name: "events until the end", edit: idle(), script: `up; timeout 5 "$RUNTIME" --root "$STATE" events --interval 200ms "$ID" >seen & until_true test -s seen; rt kill "$ID" KILL; wait $!; echo $?; tail -1 seen | grep -c '"type":"stats"'`},
 		{name: "features", script: `rt features >f; echo $?; shape f; cat f`},
 		{name: "features and arguments", script: `quietly rt features x`},
