@@ -323,6 +323,24 @@ func TestSweepUndoesABuildThatWasKilled(t *testing.T) {
 	m.nothingLeft(t)
 }
 
+func TestSweepRemovesAnIntentThatIsNotWhole(t *testing.T) {
+	m := newMachine(t)
+	r := m.build(t, "box", service.Service{})
+	err := errors.Join(
+		os.WriteFile(m.unfinished("."+r.Record.ID+".json.123.tmp"), nil, 0o600),
+		os.WriteFile(m.unfinished(r.Record.ID+".lock"), nil, 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := build.Sweep(m.store); err != nil || removed != nil {
+		t.Errorf("Sweep: %q, %v", removed, err)
+	}
+	if left, err := os.ReadDir(m.unfinished("")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
 func TestSweepFinishesWhatWasKilledLate(t *testing.T) {
 	m := newMachine(t)
 	kept, gone := m.build(t, "kept", service.Service{}), m.build(t, "gone", service.Service{})

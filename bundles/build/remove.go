@@ -183,6 +183,9 @@ func sweepOne(st *store.Store, unfinished, id string) (removed string, _ error) 
 	if err != nil {
 		return "", fmt.Errorf("lock unfinished bundle: %w", err)
 	}
+	if err := removeHalves(unfinished, id); err != nil {
+		return "", errors.Join(err, lock.Release())
+	}
 	data, err := readSmall(filepath.Join(unfinished, id+".json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", lock.Remove()
@@ -205,6 +208,21 @@ func sweepOne(st *store.Store, unfinished, id string) (removed string, _ error) 
 		return "", errors.Join(err, lock.Release())
 	}
 	return i.Dir, lock.Remove()
+}
+
+// removeHalves removes an intent that was killed before it had its name.
+func removeHalves(unfinished, id string) error {
+	entries, err := os.ReadDir(unfinished)
+	if err != nil {
+		return fmt.Errorf("look for unfinished intents: %w", err)
+	}
+	var problems []error
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "."+id+".json.") {
+			problems = append(problems, os.Remove(filepath.Join(unfinished, e.Name())))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // complete does what was left of a build whose bundle had its name.

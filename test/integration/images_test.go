@@ -219,7 +219,8 @@ func tarOf(dir string) ([]byte, error) {
 		}
 		return err
 	})
-	return out.Bytes(), errors.Join(err, w.Close())
+	err = errors.Join(err, w.Close())
+	return out.Bytes(), err
 }
 
 func TestBundle(t *testing.T) { runScripts(t, "bundle", together) }
