@@ -48,7 +48,7 @@ TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go e
 # The native tests' packages, and those that run once more in the VM with real cgroup v2.
 # Not under the race detector: they start a thousand processes and race on purpose.
 INTEGRATION  := ./test/integration/... ./test/security/... ./test/equivalence
-VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./bundles/build ./cmd/sandboxrun ./test/integration
+VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./bundles/build ./rootfs/overlay ./cmd/sandboxrun ./test/integration
 TEST_TIMEOUT := 10m
 VM_TIMEOUT   := 20m
 FUZZTIME     := 10s

@@ -1,12 +1,10 @@
-package lockfile_test
+package lockfile
 
 import (
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"github.com/sandboxrun/sandboxrun/internal/lockfile"
 )
 
 // TestTakenByTheDead has a lock taken by a process that passes it on to a child
@@ -15,12 +13,12 @@ func TestTakenByTheDead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	want := func(what string, want bool) {
 		t.Helper()
-		if got, err := lockfile.TakenByTheDead(path); err != nil || got != want {
+		if got, err := TakenByTheDead(path); err != nil || got != want {
 			t.Errorf("%s: TakenByTheDead() = %v, %v, want %v", what, got, err, want)
 		}
 	}
 	want("no file", false)
-	mine, err := lockfile.TryLock(path)
+	mine, err := TryLock(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +40,7 @@ func TestTakenByTheDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader.Close()
-	if _, err := lockfile.TryLock(path); err == nil {
+	if _, err := TryLock(path); err == nil {
 		t.Fatal("the lock is not held")
 	}
 	want("held by the child of a dead process", true)

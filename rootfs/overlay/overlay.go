@@ -182,7 +182,9 @@ func (r *Root) mountKernel() error {
 		return explain(fsfd, "source", err)
 	}
 	if err := setLayers(fsfd, layers); err != nil {
-		if errors.Is(err, errTooLong) {
+		// A context of before Linux 6.5 has a page for all options, and says EINVAL
+		// when it is full.
+		if errors.Is(err, errTooLong) || errors.Is(err, unix.EINVAL) {
 			return r.mountOld(h)
 		}
 		return err
@@ -201,6 +203,11 @@ func (r *Root) mountKernel() error {
 		return err
 	}
 	if err := unix.FsconfigCreate(fsfd); err != nil {
+		// Before Linux 6.5 overlayfs had no context of its own: any name was taken
+		// above, and lowerdir+ is refused only here.
+		if errors.Is(err, unix.EINVAL) && r.mountOld(h) == nil {
+			return nil
+		}
 		return explain(fsfd, "create", err)
 	}
 	attributes := unix.MOUNT_ATTR_NODEV

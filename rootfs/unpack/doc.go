@@ -22,10 +22,10 @@
 // open them again for every entry, after resolving links in user space (which is
 // why moby runs it in a changed root); neither has limits or makes the overlay form
 // for a rootless mount by itself; both follow links out of a layer into the tree
-// instead of saying so; and their modules would add some forty packages. Both are not
-// faster: of a Debian root filesystem (240 MB, 9,500 files, gzip) onto a tmpfs, on two
-// busy cores, this package took 2.1 s, containerd 2.4 s, moby 4.6 s and tar with gzip
-// 3.2 s, with both digests computed here and by none of the others. Not packed it
-// was 1.1, 1.4, 4.2 and 0.75 s: there the digest costs more than the rest. The peak of
-// memory was 24 MB. BenchmarkLayer measures it again.
+// instead of saying so; and their modules would add some forty packages. Speed does not
+// speak for them: of a Debian root filesystem (240 MB, 9,500 files, gzip) onto a tmpfs,
+// on two busy cores, this package took 2.1 s, containerd 2.4 s, moby 4.6 s and tar with
+// gzip 3.2 s, with both digests computed here and by none of the others. Not packed it
+// was 1.1, 1.4, 4.2 and 0.75 s. The peak of memory was 24 MB. BenchmarkLayer measures
+// it again.
 package unpack
