@@ -11,17 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TakenByTheDead reports whether the process that took the lock at path has
-// ended, as far as this PID namespace can tell, although the lock is still held:
-// a child that it had forked, and that has not come to its exec yet, holds a copy
-// of the descriptor for some moments more. It is false where nobody holds it.
+// TakenByTheDead is for a lock that is held. It reports whether the process that
+// took it has ended: a child that it had forked, and that has not come to its exec
+// yet, holds a copy of the descriptor for some moments more. It is true too for a
+// holder of a PID namespace that this process does not see, and for a lock that is
+// free by now.
 //
-// It reads /proc/locks (proc_locks(5)), which names whoever took a lock.
+// It reads /proc/locks (proc_locks(5)), which names whoever took a lock, and in a
+// PID namespace leaves out those that have ended.
 func TakenByTheDead(path string) (bool, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		if errors.Is(err, unix.ENOENT) {
-			return false, nil
+			return true, nil
 		}
 		return false, &os.PathError{Op: "lstat", Path: path, Err: err}
 	}
@@ -39,7 +41,7 @@ func TakenByTheDead(path string) (bool, error) {
 	if err := scanner.Err(); err != nil {
 		return false, fmt.Errorf("read /proc/locks: %w", err)
 	}
-	return false, nil
+	return true, nil
 }
 
 // flockOf reads a line as in "1: FLOCK  ADVISORY  WRITE 1234 fd:00:5678 0 EOF".
@@ -58,8 +60,4 @@ func flockOf(line string, inode uint64) (pid int, found bool) {
 	return pid, err == nil
 }
 
-// isDead takes 0 for dead, too: what the kernel says of a process that has ended,
-// or is of another namespace.
-func isDead(pid int) bool {
-	return pid <= 0 || errors.Is(unix.Kill(pid, 0), unix.ESRCH)
-}
+func isDead(pid int) bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }

@@ -441,7 +441,7 @@ func TestCredentials(t *testing.T) {
 				return
 			}
 			if _, digest, ok := strings.Cut(r.URL.Path, "/blobs/"); ok {
-				http.Redirect(w, r, strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1)+"/"+digest, http.StatusTemporaryRedirect)
+				http.Redirect(w, r, strings.Replace(elsewhere.URL, "127.0.0.1", "[::ffff:127.0.0.1]", 1)+"/"+digest, http.StatusTemporaryRedirect)
 				return
 			}
 			next.ServeHTTP(w, r)
