@@ -122,7 +122,7 @@ func (c *Container) dump(ctx context.Context, opts *CheckpointOptions) error {
 	}
 
 	began := time.Now()
-	if err := c.runtime.keepCgroupOptions(func() error { return c.lc.Checkpoint(request) }); err != nil {
+	if err := c.runtime.keepCgroupOptions(request.LazyPages, func() error { return c.lc.Checkpoint(request) }); err != nil {
 		err = explainCRIU(err, filepath.Join(opts.logDir(), "dump.log"), began)
 		return errors.Join(err, c.thaw(wasPaused))
 	}

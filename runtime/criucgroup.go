@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,16 +14,49 @@ import (
 // own use, without options, and in the host's cgroup namespace a mount sets those
 // of the one superblock that there is: the host would lose nsdelegate and
 // memory_recursiveprot (cgroup_namespaces(7); runc issue 5258).
-func (r *Runtime) keepCgroupOptions(do func() error) error {
+//
+// Two at once would take each other's work for the host's options, whatever their
+// state roots are, so that the mount itself is locked. One that waits for another
+// CRIU (lazy) must not: what it waits for may be the other.
+func (r *Runtime) keepCgroupOptions(lazy bool, do func() error) error {
 	before, err := cgroup2Mount()
 	if err != nil {
 		return err
+	}
+	if before != nil && !lazy {
+		unlock, err := lockDirectory(before.Mountpoint)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		if before, err = cgroup2Mount(); err != nil {
+			return err
+		}
 	}
 	err = do()
 	if restoreErr := before.restoreOptions(); restoreErr != nil {
 		r.log.Warn("CRIU has changed the options of the host's cgroup2 mount; remount it", "options", before.VFSOptions, "error", restoreErr)
 	}
 	return err
+}
+
+// lockDirectory takes an advisory lock (flock(2)) that ends with unlock or the
+// process.
+func lockDirectory(path string) (unlock func(), _ error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	for {
+		if err = unix.Flock(fd, unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "flock", Path: path, Err: err}
+	}
+	return func() { unix.Close(fd) }, nil
 }
 
 // hostCgroup2 is a mount of cgroup2 as it was found; nil where none is.

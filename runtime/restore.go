@@ -258,7 +258,7 @@ func (c *Container) restoreAlone(p *Process) error {
 	request.LsmProfile = from.LSMProfile
 	request.LsmMountContext = from.LSMMountContext
 	began := time.Now()
-	if err := c.runtime.keepCgroupOptions(func() error { return c.lc.Restore(p.lp, request) }); err != nil {
+	if err := c.runtime.keepCgroupOptions(request.LazyPages, func() error { return c.lc.Restore(p.lp, request) }); err != nil {
 		if errors.Is(err, unix.EBADF) && p.lp.ConsoleSocket == nil {
 			return explained{"cannot restore: the saved program has a terminal and the spec asks for none; correct process.terminal", err}
 		}

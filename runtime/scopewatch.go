@@ -95,6 +95,20 @@ func (s *supervisor) reportScope() {
 	}
 	s.report.Limits.EffectiveLimits = s.scope.limits
 	if s.report.OOM.Kills == nil {
-		s.report.OOM.Kills = &s.scope.kills
+		kills := max(s.scope.kills, s.loggedKills())
+		s.report.OOM.Kills = &kills
 	}
+}
+
+// loggedKills is how many OOM kills the kernel's log has: the group may be gone
+// before the watch has heard of the last one.
+func (s *supervisor) loggedKills() uint64 {
+	if s.oomLog == nil {
+		return 0
+	}
+	victims, err := s.oomLog.Victims(s.group, s.isMainProcess)
+	if err != nil {
+		s.log.Debug("cannot read the kernel log", "error", err)
+	}
+	return uint64(len(victims))
 }
