@@ -136,7 +136,8 @@ conformance: build bin/report bin/vm need-vm ## run OCI's validation suite in th
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(CURDIR)/bin/vm-validation/suite/ tool; \
 	gzip -dc "$$(go list -m -f '{{.Dir}}' github.com/opencontainers/runtime-tools)/rootfs-amd64.tar.gz" >$(CURDIR)/bin/vm-validation/suite/rootfs-amd64.tar.gz
 	@$(WITH_GO) go test -c -trimpath -ldflags '$(STATIC)' -o bin/vm-validation/conformance.test ./test/conformance
-	@bin/report run conformance -- $(AS_ROOT) bin/vm test --json --timeout 45m --each 40m --dir bin/vm-validation \
+	@export $(WITH_GO); \
+	bin/report run conformance -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout 45m --each 40m --dir bin/vm-validation \
 		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_VALIDATION=/work/host/suite --env SANDBOXRUN_PEERS=$(PEERS) \
 		bin/vm-validation/conformance.test -- -test.parallel 4
 
