@@ -127,8 +127,12 @@ func (r *Runtime) lockFromDead(ctx context.Context, id string) (*lockfile.Lock, 
 	if !errors.Is(err, lockfile.ErrHeld) {
 		return lock, err
 	}
-	if dead, deadErr := lockfile.TakenByTheDead(r.lockPath(id)); !dead || deadErr != nil {
-		return nil, errors.Join(err, deadErr)
+	dead, readErr := lockfile.TakenByTheDead(r.lockPath(id))
+	if readErr != nil {
+		return nil, readErr
+	}
+	if !dead {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, passingLock)
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/bundles/build"
 	"github.com/sandboxrun/sandboxrun/bundles/service"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/rootfs/overlay"
 )
 
@@ -71,7 +72,7 @@ func (inv *invocation) parseBuild(c *cli.Context) (build.Options, service.Servic
 		return o, svc, err
 	}
 	if c.String("output") == "" {
-		return o, svc, usagef("bundle build needs -o DIR, the directory to make")
+		return o, svc, commandline.Usagef("bundle build needs -o DIR, the directory to make")
 	}
 	dir, err := filepath.Abs(c.String("output"))
 	if err != nil {
@@ -91,9 +92,9 @@ func (inv *invocation) build(c *cli.Context, o build.Options, svc service.Servic
 	text, dir := c.Args().First(), ""
 	switch {
 	case text != "" && svc.Source.Text != "":
-		return usagef("both SOURCE and the service file name a source; leave one of them out")
+		return commandline.Usagef("both SOURCE and the service file name a source; leave one of them out")
 	case text == "" && svc.Source.Text == "":
-		return usagef("bundle build needs a SOURCE, or a service file that names one; see sandboxrun bundle build --help")
+		return commandline.Usagef("bundle build needs a SOURCE, or a service file that names one; see sandboxrun bundle build --help")
 	case text == "":
 		text, dir = svc.Source.Text, svc.Source.Dir
 	}

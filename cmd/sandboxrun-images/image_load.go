@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/rootfs/image"
 	"github.com/sandboxrun/sandboxrun/rootfs/manifest"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
@@ -69,7 +70,7 @@ func (inv *invocation) loadImages(c *cli.Context, pull image.Pull, source func(a
 	}
 	o.Pull, o.Name = pull, c.String("name")
 	if o.Name != "" && c.NArg() > 1 {
-		return usagef("--name is for one SOURCE")
+		return commandline.Usagef("--name is for one SOURCE")
 	}
 	dir, err := os.Getwd()
 	if err != nil {

@@ -10,17 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/moby/sys/userns"
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/bundles/build"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/internal/logging"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
 )
-
-// defaultStateRoot is runtime.DefaultRoot, whose package would cost its
-// libraries' initialisation.
-const defaultStateRoot = "/run/sandboxrun"
 
 // invocation is one run of the program: its streams, what the global flags say,
 // and the exit code it ends with.
@@ -36,35 +32,20 @@ type invocation struct {
 // globalFlags are sandboxrun's: the command line is the same one. Those of
 // cgroups mean nothing here.
 func globalFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "debug", Usage: "log each step"},
-		&cli.StringFlag{Name: "log", Usage: "append log records to `FILE` (also file:FILE), or send them to the journal: journald:[IDENTIFIER] (default: warnings and errors on stderr)"},
-		&cli.StringFlag{Name: "log-level", Usage: "log what is as grave as `LEVEL` or more: debug, info, warning or error (default: warning; info with --log)"},
-		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "form of log records: text or json"},
-		&cli.StringFlag{Name: "root", Value: stateRootOf(os.Geteuid(), os.Getenv), Usage: "keep bundles' secrets in `DIR`, which should be on a tmpfs"},
-		&cli.StringFlag{Name: "data-root", Usage: "keep images and bundles' files in `DIR` (default: /var/lib/sandboxrun; for other users $XDG_DATA_HOME/sandboxrun)"},
+	return append(logging.Flags(),
+		&cli.StringFlag{Name: "root", Value: commandline.StateRoot(os.Geteuid(), os.Getenv), Usage: "keep bundles' secrets in `DIR`, which should be on a tmpfs"},
+		commandline.DataRootFlag(),
 		&cli.StringFlag{Name: "cgroup-manager", Hidden: true},
 		&cli.BoolFlag{Name: "systemd-cgroup", Hidden: true},
 		&cli.StringFlag{Name: "rootless", Hidden: true},
-	}
-}
-
-// stateRootOf is sandboxrun's default of --root.
-func stateRootOf(euid int, getenv func(string) string) string {
-	dir := getenv("XDG_RUNTIME_DIR")
-	if dir != "" && (euid != 0 || userns.RunningInUserNS() && getenv("USER") != "root") {
-		return filepath.Join(dir, "sandboxrun")
-	}
-	return defaultStateRoot
+	)
 }
 
 // setUp turns the global flags into a logger and paths.
 func (inv *invocation) setUp(c *cli.Context) (err error) {
-	inv.log, inv.logFile, err = logging.Open(logging.Settings{
-		Debug: c.Bool("debug"), Destination: c.String("log"), Level: c.String("log-level"), Format: c.String("log-format"),
-	}, inv.streams.err)
+	inv.log, inv.logFile, err = logging.Open(logging.SettingsOf(c), inv.streams.err)
 	if setting := (*logging.SettingError)(nil); errors.As(err, &setting) {
-		return usagef("%v", err)
+		return commandline.Usagef("%v", err)
 	}
 	if err != nil {
 		return err
@@ -97,20 +78,13 @@ func (inv *invocation) openStore() (*store.Store, error) {
 	return st, nil
 }
 
-// fail prints err where people and programs look for it, and returns the exit
-// code for it.
+// fail prints err and returns the exit code for it.
 func (inv *invocation) fail(err error) int {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if inv.log != nil {
-		inv.log.Error(text) //nolint:sloglint // as in sandboxrun: the text is the record
-	}
-	if inv.log == nil || inv.logFile != nil {
-		fmt.Fprintln(inv.streams.err, "sandboxrun: "+text)
-	}
+	commandline.PrintError(err, inv.log, inv.logFile == nil, inv.streams.err)
 	switch {
 	case inv.exitCode != 0:
 		return inv.exitCode
-	case errors.Is(err, errUsage):
+	case errors.Is(err, commandline.ErrUsage):
 		return exitUsage
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
@@ -131,7 +105,7 @@ func formatFlag(text string) cli.Flag {
 
 func checkFormat(c *cli.Context, text string) error {
 	if f := c.String("format"); f != text && f != "json" {
-		return usagef("--format %q: it must be %s or json", f, text)
+		return commandline.Usagef("--format %q: it must be %s or json", f, text)
 	}
 	return nil
 }
@@ -139,7 +113,7 @@ func checkFormat(c *cli.Context, text string) error {
 // arguments checks how many there are.
 func arguments(c *cli.Context, least, most int) error {
 	if c.NArg() < least || most >= 0 && c.NArg() > most {
-		return usagef("%s takes %s; see %s --help", c.Command.FullName(), strings.TrimSpace("these arguments: "+c.Command.ArgsUsage), c.Command.HelpName)
+		return commandline.Usagef("%s takes %s; see %s --help", c.Command.FullName(), strings.TrimSpace("these arguments: "+c.Command.ArgsUsage), c.Command.HelpName)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/bundles/build"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/rootfs/image"
 	"github.com/sandboxrun/sandboxrun/rootfs/manifest"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
@@ -39,7 +40,7 @@ func parsePull(value string) (image.Pull, error) {
 	case image.PullMissing, image.PullAlways, image.PullNever:
 		return p, nil
 	}
-	return "", usagef("--pull %q: it must be missing, always or never", value)
+	return "", commandline.Usagef("--pull %q: it must be missing, always or never", value)
 }
 
 // loadOptions reads the flags; platform is a service's, which a flag wins over.
@@ -61,7 +62,7 @@ func (inv *invocation) loadOptions(c *cli.Context, platform string) (image.Optio
 	for _, m := range c.StringSlice("mirror") {
 		registry, host, ok := strings.Cut(m, "=")
 		if !ok || registry == "" || host == "" {
-			return o, usagef("--mirror %q: it must be REGISTRY=HOST", m)
+			return o, commandline.Usagef("--mirror %q: it must be REGISTRY=HOST", m)
 		}
 		if o.Mirrors == nil {
 			o.Mirrors = map[string][]string{}

@@ -5,14 +5,14 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 // version is set by the linker.
@@ -65,50 +65,20 @@ func (inv *invocation) app() *cli.App {
 		Suggest:                   true,
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              usageError,
+		OnUsageError:              commandline.OnUsageError,
 		Action: func(c *cli.Context) error {
-			return usagef("this program has the commands bundle and image only; run sandboxrun")
+			return commandline.Usagef("this program has the commands bundle and image only; run sandboxrun")
 		},
 		Commands: []*cli.Command{inv.bundleCommand(), inv.imageCommand()},
 	}
-	prepare(app.Flags, app.Commands)
+	commandline.Prepare(app.Flags, app.Commands)
 	return app
-}
-
-// prepare sets what all commands have in common.
-func prepare(flags []cli.Flag, commands []*cli.Command) {
-	for _, flag := range flags {
-		if b, ok := flag.(*cli.BoolFlag); ok {
-			b.DisableDefaultText = true // no "(default: false)"
-		}
-	}
-	for _, command := range commands {
-		command.HideHelpCommand = true
-		command.OnUsageError = usageError
-		prepare(command.Flags, command.Subcommands)
-	}
 }
 
 // group is the action of a command that has subcommands only.
 func group(c *cli.Context) error {
 	if name := c.Args().First(); name != "" {
-		return usagef("there is no command %q; %s --help lists them", c.Command.Name+" "+name, c.Command.HelpName)
+		return commandline.Usagef("there is no command %q; %s --help lists them", c.Command.Name+" "+name, c.Command.HelpName)
 	}
 	return cli.ShowSubcommandHelp(c)
-}
-
-// errUsage marks errors in the command line itself.
-var errUsage = errors.New("usage")
-
-type usageProblem struct{ text string }
-
-func (u usageProblem) Error() string      { return u.text }
-func (usageProblem) Is(target error) bool { return target == errUsage }
-
-func usagef(format string, args ...any) error {
-	return usageProblem{fmt.Sprintf(format, args...)}
-}
-
-func usageError(c *cli.Context, err error, _ bool) error {
-	return usagef("%v; see %s --help", err, c.Command.HelpName)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -88,7 +89,7 @@ func checkpointOptions(c *cli.Context) (runtime.CheckpointOptions, error) {
 	}
 	parent := c.String("parent-path")
 	if filepath.IsAbs(parent) {
-		return none, usagef("--parent-path %q: it must be relative to --image-path", parent)
+		return none, commandline.Usagef("--parent-path %q: it must be relative to --image-path", parent)
 	}
 	server, err := parsePageServer(c.String("page-server"))
 	if err != nil {
@@ -124,11 +125,11 @@ func criuOptions(c *cli.Context) (runtime.CRIUOptions, error) {
 		CgroupsMode:         c.String("manage-cgroups-mode"),
 	}
 	if modes := runtime.CgroupsModes(); opts.CgroupsMode != "" && !slices.Contains(modes, opts.CgroupsMode) {
-		return opts, usagef("--manage-cgroups-mode %q: it must be one of %s", opts.CgroupsMode, strings.Join(modes, ", "))
+		return opts, commandline.Usagef("--manage-cgroups-mode %q: it must be one of %s", opts.CgroupsMode, strings.Join(modes, ", "))
 	}
 	for _, kind := range c.StringSlice("empty-ns") {
 		if kind != "network" {
-			return opts, usagef("--empty-ns %q: only network is supported", kind)
+			return opts, commandline.Usagef("--empty-ns %q: only network is supported", kind)
 		}
 	}
 	images := c.String("image-path")
@@ -154,7 +155,7 @@ func parsePageServer(text string) (runtime.PageServer, error) {
 	host, port, err := net.SplitHostPort(text)
 	number, numberErr := strconv.ParseUint(port, 10, 16)
 	if err != nil || host == "" || numberErr != nil || number == 0 {
-		return runtime.PageServer{}, usagef("--page-server %q: it must be ADDRESS:PORT", text)
+		return runtime.PageServer{}, commandline.Usagef("--page-server %q: it must be ADDRESS:PORT", text)
 	}
 	return runtime.PageServer{Host: host, Port: uint16(number)}, nil
 }

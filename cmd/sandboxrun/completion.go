@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 func (inv *invocation) completionCommand() *cli.Command {
@@ -24,7 +26,7 @@ EXAMPLES:
 				"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion,
 			}[c.Args().First()]
 			if !ok || c.NArg() != 1 {
-				return usagef("completion takes the name of a shell: bash, zsh or fish")
+				return commandline.Usagef("completion takes the name of a shell: bash, zsh or fish")
 			}
 			_, err := fmt.Fprint(inv.streams.out, write(completions(c.App)))
 			return err

@@ -2,6 +2,8 @@ package main
 
 import (
 	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 func (inv *invocation) createCommand() *cli.Command {
@@ -53,7 +55,7 @@ func (inv *invocation) createAction(c *cli.Context) error {
 	}
 	if t.generated && t.runcForm {
 		// Who uses runc's form reads no ID from stdout.
-		return usagef("create needs a container ID, by which start and delete find the container; see sandboxrun create --help")
+		return commandline.Usagef("create needs a container ID, by which start and delete find the container; see sandboxrun create --help")
 	}
 	opts, _, limits, err := inv.containerOptions(c, t)
 	if err != nil {

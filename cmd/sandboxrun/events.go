@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -30,7 +31,7 @@ EXAMPLES:
 		Action: func(c *cli.Context) error {
 			interval := c.Duration("interval")
 			if interval <= 0 {
-				return usagef("--interval %v: it must be greater than 0", interval)
+				return commandline.Usagef("--interval %v: it must be greater than 0", interval)
 			}
 			return inv.onContainer(func(container *runtime.Container) error {
 				return inv.printEvents(c, container, interval)

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/bundles"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -47,7 +48,7 @@ EXAMPLES:
 		}),
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {
-				return usagef("exec takes a container ID and a command; see sandboxrun exec --help")
+				return commandline.Usagef("exec takes a container ID and a command; see sandboxrun exec --help")
 			}
 			err := inv.execAction(c)
 			if err != nil && inv.exitCode == 0 {
@@ -96,12 +97,12 @@ func (inv *invocation) execAction(c *cli.Context) error {
 func execProcess(c *cli.Context, container *runtime.Container) (*specs.Process, error) {
 	if path := c.String("process"); path != "" {
 		if c.NArg() > 1 {
-			return nil, usagef("exec takes no command beside --process")
+			return nil, commandline.Usagef("exec takes no command beside --process")
 		}
 		return readProcess(path)
 	}
 	if c.NArg() < 2 {
-		return nil, usagef("exec needs a command after the container ID")
+		return nil, commandline.Usagef("exec needs a command after the container ID")
 	}
 	state, err := container.State()
 	if err != nil {
@@ -168,7 +169,7 @@ func applyExecFlags(c *cli.Context, p *specs.Process) error {
 	}
 	for _, gid := range c.Int64Slice("additional-gids") {
 		if gid < 0 || gid > 1<<32-1 {
-			return usagef("--additional-gids %d: it must be a group ID", gid)
+			return commandline.Usagef("--additional-gids %d: it must be a group ID", gid)
 		}
 		p.User.AdditionalGids = append(p.User.AdditionalGids, uint32(gid))
 	}
@@ -182,7 +183,7 @@ func applyUser(value string, user *specs.User) error {
 	uid, gid, hasGroup := strings.Cut(value, ":")
 	number, err := strconv.ParseUint(uid, 10, 32)
 	if err != nil {
-		return usagef("--user %q: it must be UID or UID:GID, both numbers", value)
+		return commandline.Usagef("--user %q: it must be UID or UID:GID, both numbers", value)
 	}
 	user.UID = uint32(number)
 	if !hasGroup {
@@ -190,7 +191,7 @@ func applyUser(value string, user *specs.User) error {
 	}
 	number, err = strconv.ParseUint(gid, 10, 32)
 	if err != nil {
-		return usagef("--user %q: it must be UID or UID:GID, both numbers", value)
+		return commandline.Usagef("--user %q: it must be UID or UID:GID, both numbers", value)
 	}
 	user.GID = uint32(number)
 	return nil
@@ -206,14 +207,14 @@ func parseSubCgroups(values []string) (map[string]string, error) {
 			controllers, path = "", value
 		}
 		if !found && len(values) > 1 {
-			return nil, usagef("--cgroup %q: more than one group needs a controller before each, as in cpu:%s", value, value)
+			return nil, commandline.Usagef("--cgroup %q: more than one group needs a controller before each, as in cpu:%s", value, value)
 		}
 		for controller := range strings.SplitSeq(controllers, ",") {
 			if found && controller == "" {
-				return nil, usagef("--cgroup %q: there is no controller before the colon", value)
+				return nil, commandline.Usagef("--cgroup %q: there is no controller before the colon", value)
 			}
 			if _, twice := paths[controller]; twice {
-				return nil, usagef("--cgroup %q: %s is named twice", value, controller)
+				return nil, commandline.Usagef("--cgroup %q: %s is named twice", value, controller)
 			}
 			paths[controller] = path
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -22,7 +23,7 @@ EXAMPLE:
    sandboxrun features`,
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usagef("features takes no arguments")
+				return commandline.Usagef("features takes no arguments")
 			}
 			f := runtime.Features()
 			f.Annotations[versionAnnotation] = version

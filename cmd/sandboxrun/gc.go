@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -27,7 +28,7 @@ EXAMPLES:
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usagef("gc takes no arguments")
+				return commandline.Usagef("gc takes no arguments")
 			}
 			if err := checkFormat(c); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -27,7 +28,7 @@ func (inv *invocation) infoCommand() *cli.Command {
 		Flags:       []cli.Flag{formatFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usagef("info takes no arguments")
+				return commandline.Usagef("info takes no arguments")
 			}
 			if err := checkFormat(c); err != nil {
 				return err

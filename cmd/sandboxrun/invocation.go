@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/moby/sys/userns"
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/internal/logging"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
@@ -28,27 +28,13 @@ type invocation struct {
 }
 
 func globalFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "debug", Usage: "log each step"},
-		&cli.StringFlag{Name: "log", Usage: "append log records to `FILE` (also file:FILE), or send them to the journal: journald:[IDENTIFIER] (default: warnings and errors on stderr)"},
-		&cli.StringFlag{Name: "log-level", Usage: "log what is as grave as `LEVEL` or more: debug, info, warning or error (default: warning; info with --log)"},
-		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "form of log records: text or json"},
-		&cli.StringFlag{Name: "root", Value: defaultRoot(), Usage: "keep container state in `DIR`, which should be on a tmpfs"},
-		&cli.StringFlag{Name: "data-root", Usage: "keep images and bundles' files in `DIR` (default: /var/lib/sandboxrun; for other users $XDG_DATA_HOME/sandboxrun)"},
+	return append(logging.Flags(),
+		&cli.StringFlag{Name: "root", Value: commandline.StateRoot(os.Geteuid(), os.Getenv), Usage: "keep container state in `DIR`, which should be on a tmpfs"},
+		commandline.DataRootFlag(),
 		&cli.StringFlag{Name: "cgroup-manager", Usage: "who makes cgroups: cgroupfs, systemd as by --systemd-cgroup, or disabled for containers without one"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd make cgroups; cgroupsPath is then \"slice:prefix:name\""},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors: true, false or auto"},
-	}
-}
-
-// defaultRoot is $XDG_RUNTIME_DIR/sandboxrun for an ordinary user and for the
-// root of a user namespace, as with runc.
-func defaultRoot() string {
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir != "" && (os.Geteuid() != 0 || userns.RunningInUserNS() && os.Getenv("USER") != "root") {
-		return filepath.Join(dir, "sandboxrun")
-	}
-	return runtime.DefaultRoot
+	)
 }
 
 // setUp turns the global flags into a logger and a runtime.
@@ -86,13 +72,13 @@ func parseManager(manager string, systemdFlag bool) (systemd, none bool, err err
 	case manager == "systemd", manager == "" && systemdFlag:
 		return true, false, nil
 	case (manager == "cgroupfs" || manager == "disabled") && systemdFlag:
-		return false, false, usagef("--cgroup-manager %s and --systemd-cgroup contradict each other; leave one of them out", manager)
+		return false, false, commandline.Usagef("--cgroup-manager %s and --systemd-cgroup contradict each other; leave one of them out", manager)
 	case manager == "cgroupfs", manager == "":
 		return false, false, nil
 	case manager == "disabled":
 		return false, true, nil
 	default:
-		return false, false, usagef("--cgroup-manager %q: it must be cgroupfs, systemd or disabled", manager)
+		return false, false, commandline.Usagef("--cgroup-manager %q: it must be cgroupfs, systemd or disabled", manager)
 	}
 }
 
@@ -102,7 +88,7 @@ func parseRootless(value string) (runtime.Rootless, error) {
 	}
 	yes, err := strconv.ParseBool(value)
 	if err != nil {
-		return 0, usagef("--rootless %q: it must be true, false or auto", value)
+		return 0, commandline.Usagef("--rootless %q: it must be true, false or auto", value)
 	}
 	if yes {
 		return runtime.RootlessYes, nil
@@ -111,29 +97,20 @@ func parseRootless(value string) (runtime.Rootless, error) {
 }
 
 func (inv *invocation) openLog(c *cli.Context) (err error) {
-	inv.log, inv.logFile, err = logging.Open(logging.Settings{
-		Debug: c.Bool("debug"), Destination: c.String("log"), Level: c.String("log-level"), Format: c.String("log-format"),
-	}, inv.streams.err)
+	inv.log, inv.logFile, err = logging.Open(logging.SettingsOf(c), inv.streams.err)
 	if setting := (*logging.SettingError)(nil); errors.As(err, &setting) {
-		return usagef("%v", err)
+		return commandline.Usagef("%v", err)
 	}
 	return err
 }
 
-// fail prints err where people and programs look for it, and returns the exit
-// code for it.
+// fail prints err and returns the exit code for it.
 func (inv *invocation) fail(err error) int {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if inv.log != nil {
-		inv.log.Error(text)
-	}
-	if inv.log == nil || inv.logFile != nil {
-		fmt.Fprintln(inv.streams.err, "sandboxrun: "+text)
-	}
+	commandline.PrintError(err, inv.log, inv.logFile == nil, inv.streams.err)
 	if inv.exitCode != 0 {
 		return inv.exitCode
 	}
-	if errors.Is(err, errUsage) {
+	if errors.Is(err, commandline.ErrUsage) {
 		return exitUsage
 	}
 	return runtime.ExitCode(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -34,7 +35,7 @@ EXAMPLES:
 
 func (inv *invocation) killAction(c *cli.Context) error {
 	if c.NArg() < 1 || c.NArg() > 2 {
-		return usagef("kill takes a container ID and perhaps a signal; see sandboxrun kill --help")
+		return commandline.Usagef("kill takes a container ID and perhaps a signal; see sandboxrun kill --help")
 	}
 	name := c.Args().Get(1)
 	if name == "" {
@@ -71,7 +72,7 @@ func parseSignal(s string) (syscall.Signal, error) {
 	const most = 64 // SIGRTMAX on all architectures that Go has
 	if number, err := strconv.Atoi(s); err == nil {
 		if number < 0 || number > most {
-			return 0, usagef("there is no signal %d; the highest is %d", number, most)
+			return 0, commandline.Usagef("there is no signal %d; the highest is %d", number, most)
 		}
 		return syscall.Signal(number), nil
 	}
@@ -79,5 +80,5 @@ func parseSignal(s string) (syscall.Signal, error) {
 	if sig := unix.SignalNum(name); sig != 0 {
 		return sig, nil
 	}
-	return 0, usagef("there is no signal %q; kill -l lists them", s)
+	return 0, commandline.Usagef("there is no signal %q; kill -l lists them", s)
 }

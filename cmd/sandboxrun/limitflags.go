@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/cgroup"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 // limitFlags are those of run, create and update. They win over --limit-file, and that
@@ -67,7 +68,7 @@ func parseLimitFlags(c *cli.Context) (cgroup.Limits, error) {
 	for _, value := range c.StringSlice("io-max") {
 		limit, parseErr := cgroup.ParseIOMax(value)
 		if parseErr != nil {
-			err = errors.Join(err, usagef("--io-max: %v", parseErr))
+			err = errors.Join(err, commandline.Usagef("--io-max: %v", parseErr))
 			continue
 		}
 		l.IOMax = append(l.IOMax, limit)
@@ -82,7 +83,7 @@ func parseFlag[T any](c *cli.Context, name string, to *T, parse func(string) (T,
 	}
 	value, err := parse(c.String(name))
 	if err != nil {
-		return usagef("--%s: %v", name, err)
+		return commandline.Usagef("--%s: %v", name, err)
 	}
 	*to = value
 	return nil
@@ -105,7 +106,7 @@ func (inv *invocation) applyLimits(spec *specs.Spec, limits cgroup.Limits, allow
 		spec.Linux.Resources = &specs.LinuxResources{}
 	}
 	if inv.runtime.NoCgroups() && needsCgroup(limits) {
-		return nil, usagef("a limit other than --wall-time needs a cgroup, and --cgroup-manager disabled makes none; leave one of them out")
+		return nil, commandline.Usagef("a limit other than --wall-time needs a cgroup, and --cgroup-manager disabled makes none; leave one of them out")
 	}
 	resources := spec.Linux.Resources
 	if err := limits.Apply(resources); err != nil {

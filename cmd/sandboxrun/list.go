@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -22,7 +23,7 @@ func (inv *invocation) listCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usagef("list takes no arguments")
+				return commandline.Usagef("list takes no arguments")
 			}
 			if err := checkFormat(c); err != nil {
 				return err
@@ -61,7 +62,7 @@ func formatFlag() cli.Flag {
 
 func checkFormat(c *cli.Context) error {
 	if f := c.String("format"); f != "table" && f != "json" {
-		return usagef("--format %q: it must be table or json", f)
+		return commandline.Usagef("--format %q: it must be table or json", f)
 	}
 	return nil
 }

@@ -10,12 +10,12 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 // version is set by the linker.
@@ -66,10 +66,10 @@ func (inv *invocation) app() *cli.App {
 		DisableSliceFlagSeparator: true,
 		// Errors are printed once, by fail.
 		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   usageError,
+		OnUsageError:   commandline.OnUsageError,
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
-				return usagef("there is no command %q; sandboxrun --help lists them", name)
+				return commandline.Usagef("there is no command %q; sandboxrun --help lists them", name)
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -99,22 +99,8 @@ func (inv *invocation) app() *cli.App {
 			inv.completionCommand(),
 		},
 	}
-	hideFalseDefaults(app.Flags)
-	for _, command := range app.Commands {
-		command.HideHelpCommand = true
-		command.OnUsageError = usageError
-		hideFalseDefaults(command.Flags)
-	}
+	commandline.Prepare(app.Flags, app.Commands)
 	return app
-}
-
-// hideFalseDefaults keeps "(default: false)" out of the help.
-func hideFalseDefaults(flags []cli.Flag) {
-	for _, flag := range flags {
-		if b, ok := flag.(*cli.BoolFlag); ok {
-			b.DisableDefaultText = true
-		}
-	}
 }
 
 const appDescription = `sandboxrun takes an OCI bundle (a directory with a config.json and a root
@@ -128,19 +114,3 @@ EXAMPLES:
       sandboxrun run --memory 64M --cpus 0.5 --wall-time 30s --summary ./hello
    Clean up after a supervisor that was killed:
       sandboxrun gc`
-
-// errUsage marks errors in the command line itself.
-var errUsage = errors.New("usage")
-
-type usageProblem struct{ text string }
-
-func (u usageProblem) Error() string      { return u.text }
-func (usageProblem) Is(target error) bool { return target == errUsage }
-
-func usagef(format string, args ...any) error {
-	return usageProblem{fmt.Sprintf(format, args...)}
-}
-
-func usageError(c *cli.Context, err error, isSubcommand bool) error {
-	return usagef("%v; see %s --help", err, c.Command.HelpName)
-}

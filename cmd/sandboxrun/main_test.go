@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -86,7 +87,7 @@ func TestSignalsHaveNamesAndNumbers(t *testing.T) {
 func TestReportDestinationIsTriedFirst(t *testing.T) {
 	dir := t.TempDir()
 	var stdout bytes.Buffer
-	report := runtime.FailedStart("web", "/b", errUsage)
+	report := runtime.FailedStart("web", "/b", commandline.ErrUsage)
 
 	link := filepath.Join(dir, "link")
 	target := filepath.Join(dir, "target")
@@ -130,5 +131,13 @@ func TestCommandLineErrorsAreOneLineAndExitWith2(t *testing.T) {
 		if code != exitUsage || strings.Count(stderr.String(), "\n") != 1 || stdout.Len() != 0 {
 			t.Errorf("%q: exit code %d, stdout %q, stderr %q", args, code, stdout.String(), stderr.String())
 		}
+	}
+}
+
+// Package commandline cannot import runtime, whose libraries the companion would
+// pay for.
+func TestStateRootIsTheRuntimes(t *testing.T) {
+	if got := commandline.StateRoot(0, func(string) string { return "" }); got != runtime.DefaultRoot {
+		t.Errorf("StateRoot() = %q, want %q", got, runtime.DefaultRoot)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"regexp"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 // regexFlag is for commands that can take many containers at once.
@@ -21,7 +23,7 @@ func (inv *invocation) eachMatching(c *cli.Context, id string, do func(id string
 	}
 	pattern, err := regexp.Compile(id)
 	if err != nil {
-		return usagef("%q is no regular expression: %v", id, err)
+		return commandline.Usagef("%q is no regular expression: %v", id, err)
 	}
 	ids, err := inv.runtime.Matching(pattern)
 	if err != nil {

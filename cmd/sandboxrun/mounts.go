@@ -13,13 +13,15 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 // mountsTimeout is how long a change waits for others of the same container.
 const mountsTimeout = 10 * time.Second
 
 func (inv *invocation) mountsCommand() *cli.Command {
-	command := &cli.Command{
+	return &cli.Command{
 		Name:      "mounts",
 		Usage:     "add mounts to a running container, and remove those again",
 		ArgsUsage: "add|remove ID FILE",
@@ -31,10 +33,8 @@ EXAMPLES:
    sandboxrun mounts add web mounts.json
    sandboxrun mounts add web /srv/data /data ro,nosuid
    sandboxrun mounts remove --destination /data web`,
-		HideHelpCommand: true,
-		OnUsageError:    usageError,
 		Action: func(c *cli.Context) error {
-			return usagef("mounts takes add or remove, then a container ID; see sandboxrun mounts --help")
+			return commandline.Usagef("mounts takes add or remove, then a container ID; see sandboxrun mounts --help")
 		},
 		Subcommands: []*cli.Command{
 			{
@@ -66,11 +66,6 @@ EXAMPLES:
 			},
 		},
 	}
-	for _, sub := range command.Subcommands {
-		sub.HideHelpCommand = true
-		sub.OnUsageError = usageError
-	}
-	return command
 }
 
 func (inv *invocation) addMounts(c *cli.Context) error {
@@ -88,7 +83,7 @@ func (inv *invocation) addMounts(c *cli.Context) error {
 		}
 		mounts = []specs.Mount{bind}
 	default:
-		return usagef("mounts add takes a container ID, and a file or a source and a destination; see sandboxrun mounts add --help")
+		return commandline.Usagef("mounts add takes a container ID, and a file or a source and a destination; see sandboxrun mounts add --help")
 	}
 	if err := absoluteSources(mounts); err != nil {
 		return err
@@ -114,7 +109,7 @@ func (inv *invocation) removeMounts(c *cli.Context) error {
 			destinations = append(destinations, m.Destination)
 		}
 	case c.NArg() != 1 || len(destinations) == 0:
-		return usagef("mounts remove takes a container ID, and a file or --destination before it; see sandboxrun mounts remove --help")
+		return commandline.Usagef("mounts remove takes a container ID, and a file or --destination before it; see sandboxrun mounts remove --help")
 	}
 	container, err := inv.runtime.Load(c.Args().First())
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 func (inv *invocation) psCommand() *cli.Command {
@@ -29,7 +31,7 @@ EXAMPLES:
 		Flags: []cli.Flag{formatFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {
-				return usagef("ps takes a container ID and perhaps options of ps; see sandboxrun ps --help")
+				return commandline.Usagef("ps takes a container ID and perhaps options of ps; see sandboxrun ps --help")
 			}
 			if err := checkFormat(c); err != nil {
 				return err

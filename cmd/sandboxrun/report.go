@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/internal/atomicfile"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -71,7 +72,7 @@ func tryDirectory(dir string) error {
 func openDescriptor(number string) (*os.File, error) {
 	fd, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
-		return nil, usagef("--report fd:%s: it must be the number of a descriptor", number)
+		return nil, commandline.Usagef("--report fd:%s: it must be the number of a descriptor", number)
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY || !inherited(uintptr(fd)) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -71,7 +72,7 @@ func (inv *invocation) restoreAction(c *cli.Context) error {
 func (inv *invocation) restoreDetached(c *cli.Context, t target, from runtime.RestoreOptions) error {
 	for _, name := range []string{"report", "summary"} {
 		if c.IsSet(name) {
-			return usagef("--%s needs a supervisor, and with --detach there is none; leave one of them out", name)
+			return commandline.Usagef("--%s needs a supervisor, and with --detach there is none; leave one of them out", name)
 		}
 	}
 	opts, _, _, err := inv.containerOptions(c, t)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/bundles"
 	"github.com/sandboxrun/sandboxrun/cgroup"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/rootfs"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
@@ -93,7 +94,7 @@ func (inv *invocation) supervise(c *cli.Context, t target, run func(context.Cont
 func (inv *invocation) runDetached(c *cli.Context, t target) error {
 	for _, name := range []string{"report", "summary", "wall-time", "cpu-time", "keep"} {
 		if c.IsSet(name) {
-			return usagef("--%s needs a supervisor, and with --detach there is none; leave one of them out", name)
+			return commandline.Usagef("--%s needs a supervisor, and with --detach there is none; leave one of them out", name)
 		}
 	}
 	opts, _, limits, err := inv.containerOptions(c, t)
@@ -205,7 +206,7 @@ func (inv *invocation) processOptions(c *cli.Context, firstFD int) (runtime.Proc
 // preservedFiles takes over n descriptors of the caller.
 func preservedFiles(first, n int) ([]*os.File, error) {
 	if n < 0 {
-		return nil, usagef("--preserve-fds %d: it cannot be negative", n)
+		return nil, commandline.Usagef("--preserve-fds %d: it cannot be negative", n)
 	}
 	var files []*os.File
 	for fd := first; fd < first+n; fd++ {
@@ -254,7 +255,7 @@ func (inv *invocation) printGenerated(t target) {
 
 func refuseTimeLimits(limits cgroup.Limits) error {
 	if limits.WallTime > 0 || limits.CPUTime > 0 {
-		return usagef("a limit on wall or CPU time needs a supervisor; use sandboxrun run without --detach")
+		return commandline.Usagef("a limit on wall or CPU time needs a supervisor; use sandboxrun run without --detach")
 	}
 	return nil
 }

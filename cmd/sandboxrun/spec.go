@@ -4,6 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/bundles"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 func (inv *invocation) specCommand() *cli.Command {
@@ -25,7 +26,7 @@ EXAMPLES:
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usagef("spec takes no arguments")
+				return commandline.Usagef("spec takes no arguments")
 			}
 			spec, err := bundles.Default()
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -31,7 +32,7 @@ EXAMPLE:
 // oneID returns the only argument.
 func oneID(c *cli.Context) (string, error) {
 	if c.NArg() != 1 {
-		return "", usagef("%s takes exactly one container ID; see %s --help", c.Command.Name, c.Command.HelpName)
+		return "", commandline.Usagef("%s takes exactly one container ID; see %s --help", c.Command.Name, c.Command.HelpName)
 	}
 	return c.Args().First(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sandboxrun/sandboxrun/cgroup"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -49,7 +50,7 @@ web: ended by the kernel's OOM killer (killed)
 
 func TestSummaryOfAFailedStartIsOneLine(t *testing.T) {
 	var out strings.Builder
-	printSummary(&out, runtime.FailedStart("web", "/b", errUsage))
+	printSummary(&out, runtime.FailedStart("web", "/b", commandline.ErrUsage))
 	if got, want := out.String(), "\nweb: did not start\n"; got != want {
 		t.Errorf("summary = %q, want %q", got, want)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/bundles"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -39,7 +40,7 @@ func parseTarget(c *cli.Context) (target, error) {
 		t.bundle, t.runcForm, args = args[0], false, args[1:]
 	}
 	if len(args) > 1 {
-		return target{}, usagef("%s takes a bundle and an ID, not %q too; see sandboxrun %s --help", c.Command.Name, args[1:], c.Command.Name)
+		return target{}, commandline.Usagef("%s takes a bundle and an ID, not %q too; see sandboxrun %s --help", c.Command.Name, args[1:], c.Command.Name)
 	}
 	if len(args) == 1 {
 		t.id = args[0]
@@ -56,7 +57,7 @@ func parseTarget(c *cli.Context) (target, error) {
 func refuseLateFlags(args []string) error {
 	for _, arg := range args {
 		if strings.HasPrefix(arg, "-") {
-			return usagef("%s has to stand before the bundle and the ID", arg)
+			return commandline.Usagef("%s has to stand before the bundle and the ID", arg)
 		}
 	}
 	return nil

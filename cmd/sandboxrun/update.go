@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/cgroup"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
@@ -169,7 +170,7 @@ func (inv *invocation) updateAction(c *cli.Context) error {
 func (inv *invocation) newResources(c *cli.Context) (*specs.LinuxResources, error) {
 	if path := c.String("resources"); path != "" {
 		if name := otherLimit(c); name != "" {
-			return nil, usagef("--%s and --resources exclude each other; put the limit into the file", name)
+			return nil, commandline.Usagef("--%s and --resources exclude each other; put the limit into the file", name)
 		}
 		return inv.readResources(path)
 	}
@@ -178,7 +179,7 @@ func (inv *invocation) newResources(c *cli.Context) (*specs.LinuxResources, erro
 		return nil, err
 	}
 	if limits.WallTime > 0 || limits.CPUTime > 0 {
-		return nil, usagef("a limit on wall or CPU time cannot be changed; it is the supervisor's")
+		return nil, commandline.Usagef("a limit on wall or CPU time cannot be changed; it is the supervisor's")
 	}
 	// The container has a memory limit already, perhaps.
 	swapAlone := limits.MemorySwapBytes
@@ -204,7 +205,7 @@ func (inv *invocation) newResources(c *cli.Context) (*specs.LinuxResources, erro
 			inv.log.Warn("a limit on kernel memory is ignored: kernels have none any more", "flag", f.name)
 		}
 		if err := f.set(r, value); err != nil {
-			return nil, usagef("--%s: %v", f.name, err)
+			return nil, commandline.Usagef("--%s: %v", f.name, err)
 		}
 	}
 	return r, nil

@@ -9,11 +9,12 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandboxrun/sandboxrun/rootfs/tree"
 )
 
 // Directory writes the tree below dir as a layer (tar in the PAX form, no
@@ -85,26 +86,12 @@ func (p *packer) file(ctx context.Context, parent int, base, name string) error 
 }
 
 func (p *packer) below(ctx context.Context, parent int, base, name string) error {
-	fd, err := unix.Openat(parent, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	d := os.NewFile(uintptr(fd), name)
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
-	for _, child := range names {
+	return tree.Children(parent, base, name, func(dir int, child string) error {
 		if strings.HasPrefix(child, ".wh.") {
 			return fmt.Errorf("cannot pack %q: names that begin with .wh. mean deletions in a layer; rename it", path.Join(name, child))
 		}
-		if err := p.file(ctx, fd, child, path.Join(name, child)); err != nil {
-			return err
-		}
-	}
-	return nil
+		return p.file(ctx, dir, child, path.Join(name, child))
+	})
 }
 
 // openFile opens a regular file that is still the one st is of.

@@ -130,6 +130,15 @@ func (p *printer) file(parent int, base, name string) error {
 }
 
 func (p *printer) below(parent int, base, name string) error {
+	return Children(parent, base, name, func(dir int, child string) error {
+		return p.file(dir, child, path.Join(name, child))
+	})
+}
+
+// Children opens the directory base of parent, which no link stands for, and calls
+// do with its descriptor and the name of each file in it, in the order of their
+// bytes. name is for errors. It ends with do's first error.
+func Children(parent int, base, name string, do func(dir int, child string) error) error {
 	fd, err := unix.Openat(parent, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: name, Err: err}
@@ -142,7 +151,7 @@ func (p *printer) below(parent int, base, name string) error {
 	}
 	slices.Sort(names)
 	for _, child := range names {
-		if err := p.file(fd, child, path.Join(name, child)); err != nil {
+		if err := do(fd, child); err != nil {
 			return err
 		}
 	}
