@@ -146,10 +146,11 @@ func (s *streams) drain() error {
 	return s.close()
 }
 
-// abort is drain for a program that never ran.
+// abort is drain for a program that never ran, and is dead by now: the caller
+// gets its writers back.
 func (s *streams) abort() error {
 	err := closeAll(&s.childEnds)
-	return errors.Join(err, s.close())
+	return errors.Join(err, s.drain())
 }
 
 func (s *streams) close() error {
