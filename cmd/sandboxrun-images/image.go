@@ -26,6 +26,7 @@ EXAMPLES:
 			inv.imageListCommand(),
 			inv.imagePullCommand(),
 			inv.imageLoadCommand(),
+			inv.imageBringCommand(),
 			inv.imageRemoveCommand(),
 			inv.imagePruneCommand(),
 			inv.imageUsageCommand(),

@@ -28,12 +28,13 @@ const (
 
 // stdio are the streams of one invocation.
 type stdio struct {
+	in       io.Reader
 	out, err io.Writer
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args, stdio{os.Stdout, os.Stderr})
+	code := run(ctx, os.Args, stdio{os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)
 }
@@ -42,7 +43,7 @@ func main() {
 func run(ctx context.Context, args []string, streams stdio) int {
 	inv := &invocation{streams: streams}
 	app := inv.app()
-	err := app.RunContext(ctx, flagsFirst(app, args))
+	err := app.RunContext(ctx, commandline.FlagsFirst(app, args))
 	defer inv.close()
 	if err == nil {
 		return inv.exitCode

@@ -2,12 +2,18 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sandboxrun/sandboxrun/bundles"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/rootfs/image"
 	"github.com/sandboxrun/sandboxrun/rootfs/manifest"
 )
@@ -29,7 +35,7 @@ func TestFlagsMayFollowArguments(t *testing.T) {
 	}
 	for _, tt := range tests {
 		inv := &invocation{}
-		if got := strings.Join(flagsFirst(inv.app(), strings.Fields(tt.in)), " "); got != tt.want {
+		if got := strings.Join(commandline.FlagsFirst(inv.app(), strings.Fields(tt.in)), " "); got != tt.want {
 			t.Errorf("%q becomes %q, want %q", tt.in, got, tt.want)
 		}
 	}
@@ -43,7 +49,7 @@ func TestWrongCommandLinesGive2(t *testing.T) {
 	} {
 		var out, errs bytes.Buffer
 		args := append([]string{"sandboxrun", "--data-root", t.TempDir() + "/d"}, strings.Fields(line)...)
-		if code := run(t.Context(), args, stdio{&out, &errs}); code != exitUsage || strings.Count(errs.String(), "\n") != 1 {
+		if code := run(t.Context(), args, stdio{strings.NewReader(""), &out, &errs}); code != exitUsage || strings.Count(errs.String(), "\n") != 1 {
 			t.Errorf("%q gives %d and says %q", line, code, errs.String())
 		}
 	}
@@ -119,5 +125,29 @@ func TestSpecProblemsAreTakenApart(t *testing.T) {
 	}
 	if got := specProblems(errors.New("x")); len(got) != 1 || got[0] != (problem{"", "x"}) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestBringTellsOfEachSource(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "true")
+	build := exec.Command("go", "build", "-o", program, "../../bundles/samples/hello")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	list := fmt.Sprintf(`[{"source": "binary:%s", "pull": "missing"}, {"source": "dir:/no/such", "pull": "missing"}, {"source": "docker://x:1", "pull": "never"}]`, program)
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"sandboxrun", "--data-root", t.TempDir() + "/d", "image", "bring"}, stdio{strings.NewReader(list), &out, &errs})
+	var got []brought
+	if err := json.Unmarshal(out.Bytes(), &got); code != 0 || err != nil || len(got) != 3 {
+		t.Fatalf("it gives %d, %v: %q %q", code, err, out.String(), errs.String())
+	}
+	if got[0].Error != "" || got[0].Reference != "binary:"+program || !strings.HasPrefix(string(got[0].Digest), "sha256:") || got[0].DockerDefaults {
+		t.Errorf("the program gives %+v", got[0])
+	}
+	for i, want := range map[int]string{1: "no such file or directory", 2: "let it be pulled"} {
+		if !strings.Contains(got[i].Error, want) || got[i].Digest != "" {
+			t.Errorf("source %d gives %+v, want %q", i, got[i], want)
+		}
 	}
 }

@@ -94,6 +94,7 @@ func (inv *invocation) app() *cli.App {
 			inv.specCommand(),
 			inv.bundleCommand(),
 			inv.imageCommand(),
+			inv.envCommand(),
 			inv.featuresCommand(),
 			inv.infoCommand(),
 			inv.completionCommand(),

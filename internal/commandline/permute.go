@@ -1,4 +1,4 @@
-package main
+package commandline
 
 import (
 	"slices"
@@ -7,17 +7,20 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// flagsFirst returns a command line in which the flags of a subcommand come before
+// FlagsFirst returns a command line in which the flags of a subcommand come before
 // its arguments, so that `bundle build SOURCE -o DIR` works: the library that
-// parses it stops at the first argument. What follows "--" is left as it is.
-func flagsFirst(app *cli.App, args []string) []string {
+// parses it stops at the first argument. What follows "--" is left as it is, and
+// so are the arguments of the commands named in ordered, which begin another
+// program's command line.
+func FlagsFirst(app *cli.App, args []string, ordered ...string) []string {
 	if len(args) == 0 {
 		return args
 	}
 	done, rest := args[:1:1], args[1:]
 	flags, commands := app.Flags, app.Commands
+	first := true
 	for {
-		taken, positional, next := split(rest, flags, len(commands) > 0)
+		taken, positional, next := split(rest, flags, first)
 		done = append(done, taken...)
 		if len(commands) == 0 || next == nil {
 			return append(append(done, positional...), next...)
@@ -28,6 +31,7 @@ func flagsFirst(app *cli.App, args []string) []string {
 		if at < 0 {
 			return append(done, rest...)
 		}
+		first = len(commands[at].Subcommands) > 0 || slices.Contains(ordered, commands[at].Name)
 		flags, commands = commands[at].Flags, commands[at].Subcommands
 	}
 }
