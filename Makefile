@@ -81,9 +81,10 @@ run: build samples ## build everything and run the sample bundle bin/bundles/hel
 	$(AS_ROOT) bin/sandboxrun run bin/bundles/hello
 
 .PHONY: install
-install: $(if $(and $(wildcard bin/sandboxrun),$(wildcard bin/sandboxrun-images)),,build) ## install bin/sandboxrun and its companion below PREFIX (/usr/local)
+install: $(if $(and $(wildcard bin/sandboxrun),$(wildcard bin/sandboxrun-images),$(wildcard bin/sandboxrun-env)),,build) ## install bin/sandboxrun and its companions below PREFIX (/usr/local)
 	install -D -m 0755 bin/sandboxrun '$(DESTDIR)$(PREFIX)/bin/sandboxrun'
 	install -D -m 0755 bin/sandboxrun-images '$(DESTDIR)$(PREFIX)/libexec/sandboxrun/sandboxrun-images'
+	install -D -m 0755 bin/sandboxrun-env '$(DESTDIR)$(PREFIX)/libexec/sandboxrun/sandboxrun-env'
 
 .PHONY: test
 test: bin/report $(if $(filter yes,$(VM)),need-vm) ## run every test there is and count them; VM=yes|no RUN=REGEXP RACE=
@@ -104,7 +105,7 @@ integration: build samples samples-services bin/report need-equivalence $(RUNC) 
 
 .PHONY: vm
 vm: build samples bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
-	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/sandboxrun-images bin/bundles bin/vm-host/
+	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/sandboxrun-images bin/sandboxrun-env bin/bundles bin/vm-host/
 	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ $(VM_PACKAGES)
 	@export $(WITH_GO); \
 	bin/report run vm -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-host --out bin/vm-out \

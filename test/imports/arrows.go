@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"environment":           {"runtime", "bundles", "rootfs", "cgroup", "network", "internal"},
 	"cmd/sandboxrun":        {"environment", "runtime", "bundles", "rootfs", "cgroup", "network", "nsinit", "internal"},
 	"cmd/sandboxrun-images": {"bundles", "rootfs", "cgroup", "internal"},
+	"cmd/sandboxrun-env":    {"environment", "bundles", "rootfs", "cgroup", "network", "internal"},
 	"cmd/containerd-shim-sandboxrun-v1": {
 		"shim", "nsinit",
 	},
