@@ -36,6 +36,7 @@ type Container struct {
 	init    *Process
 	lock    *lockfile.Lock   // nil once released
 	seccomp *configs.Seccomp // the profile to be loaded late, or nil
+	ofInit  bool             // see RunOptions.CallerIsInit
 }
 
 // ID returns the container's name.

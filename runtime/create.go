@@ -53,6 +53,8 @@ type CreateOptions struct {
 	// prepared is called once the container exists on disk, before its first
 	// process.
 	prepared func(*Container)
+	// callerIsInit: see RunOptions.CallerIsInit.
+	callerIsInit bool
 	// hooks ends those of the creation that hang; nil is never.
 	hooks context.Context //nolint:containedctx // of the call that these are the options of
 	// NoNewKeyring lets the program share the caller's session keyring.
@@ -107,7 +109,7 @@ const (
 // container holds the lock on its ID.
 //
 // A supervised container gets SIGKILL when the calling thread ends, so the
-// caller must have locked the goroutine to it.
+// caller must have locked the goroutine to it, unless it is an init.
 func (r *Runtime) create(opts *CreateOptions, owner ownership) (_ *Container, retErr error) {
 	var undo cleanup.Stack
 	defer func() {
@@ -157,7 +159,7 @@ func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.St
 	if err != nil {
 		return nil, fmt.Errorf("cannot create container %q: %w", opts.ID, err)
 	}
-	if owner == supervised {
+	if owner == supervised && !opts.callerIsInit {
 		config.ParentDeathSignal = int(sigKill)
 	}
 	if err := r.makeRoot(); err != nil {
@@ -201,7 +203,7 @@ func (r *Runtime) prepare(opts *CreateOptions, owner ownership, undo *cleanup.St
 	if root != nil {
 		r.log.Warn("the spec has no mount namespace: the container's mounts are the host's until it is deleted", "rootfs", root.Path)
 	}
-	return &Container{runtime: r, id: opts.ID, lc: lc, lock: lock, cgroups: rec.Cgroups, seccomp: profile}, nil
+	return &Container{runtime: r, id: opts.ID, lc: lc, lock: lock, cgroups: rec.Cgroups, seccomp: profile, ofInit: opts.callerIsInit}, nil
 }
 
 // passingLock is longer than GC or another creator that fails holds the lock of

@@ -56,6 +56,7 @@ type Process struct {
 	restored   *restoration // nil for a process that was started
 	reaped     bool         // it has ended and was waited for
 	hooked     bool         // startContainer hooks run before the program
+	parked     bool         // it is waited for without a thread
 }
 
 // Pid returns the process ID as the caller sees it.
@@ -126,17 +127,27 @@ func (p *Process) waitZombie() (executed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for {
-		err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
+	if p.parked {
+		err = park(pid)
+	} else {
+		err = waitOnThread(pid)
 	}
 	if err != nil {
-		return false, os.NewSyscallError("waitid", err)
+		return false, err
 	}
 	flags, err := processFlags(pid)
 	return flags&forkedWithoutExec == 0, err
+}
+
+// waitOnThread waits for the end of a child and leaves its status. It keeps a
+// thread, and is the cheapest way for a process that waits for one child.
+func waitOnThread(pid int) error {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("waitid", err)
+		}
+	}
 }
 
 // forkedWithoutExec is PF_FORKNOEXEC (include/linux/sched.h): set by fork,
@@ -219,7 +230,7 @@ func (c *Container) newContainerProcess(spec *specs.Process, opts *ProcessOption
 	}
 	lp.LogLevel = strconv.Itoa(int(logrusLevel(c.runtime.log)))
 	lp.ExtraFiles = slices.Clone(opts.ExtraFiles)
-	return &Process{container: c.id, lp: lp, program: spec.Args[0]}, nil
+	return &Process{container: c.id, lp: lp, program: spec.Args[0], parked: c.ofInit}, nil
 }
 
 // start connects p's streams and forks it. The first process of a container

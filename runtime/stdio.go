@@ -76,18 +76,38 @@ func (c *Container) attachPipes(s *streams, process *libcontainer.Process, opts 
 	if err != nil {
 		return err
 	}
-	pipes, err := process.InitializeIO(uid, gid)
-	if err != nil {
+	var ours [3]*os.File
+	if ours, err = s.pipes(process, uid, gid); err != nil {
 		return fmt.Errorf("make pipes: %w", err)
 	}
-	for _, end := range []any{process.Stdin, process.Stdout, process.Stderr} {
-		s.childEnds = append(s.childEnds, end.(io.Closer))
-	}
-	s.ourEnds = append(s.ourEnds, pipes.Stdin, pipes.Stdout, pipes.Stderr)
-	s.copyInput(pipes.Stdin, opts.Stdin)
-	s.copyOutput(opts.Stdout, pipes.Stdout)
-	s.copyOutput(opts.Stderr, pipes.Stderr)
+	s.copyInput(ours[0], opts.Stdin)
+	s.copyOutput(opts.Stdout, ours[1])
+	s.copyOutput(opts.Stderr, ours[2])
 	return nil
+}
+
+// pipes makes the program's streams, owned by its root, and returns our ends of
+// them. libcontainer's own (Process.InitializeIO) are not used since they block:
+// each would keep a thread for as long as the program lives.
+func (s *streams) pipes(process *libcontainer.Process, uid, gid int) (ours [3]*os.File, err error) {
+	var theirs [3]*os.File
+	for i := range ours {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			return ours, err
+		}
+		ours[i], theirs[i] = reader, writer
+		if i == 0 {
+			ours[i], theirs[i] = writer, reader
+		}
+		s.ourEnds, s.childEnds = append(s.ourEnds, ours[i]), append(s.childEnds, theirs[i])
+		// One of both ends is enough: the inode is the pipe's.
+		if err := theirs[i].Chown(uid, gid); err != nil {
+			return ours, err
+		}
+	}
+	process.Stdin, process.Stdout, process.Stderr = theirs[0], theirs[1], theirs[2]
+	return ours, nil
 }
 
 // copyInput is not waited for: a read from the caller's input cannot be

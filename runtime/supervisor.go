@@ -35,6 +35,11 @@ type RunOptions struct {
 	Subreaper bool
 	// Keep leaves the stopped container and its state for Delete.
 	Keep bool
+	// CallerIsInit says that the calling process is PID 1 of a PID namespace, with
+	// which the kernel ends the container too. So it needs no parent death signal,
+	// keeps no thread, and is waited for without one: it is for a process that
+	// supervises many. The caller's /proc is that of its namespace.
+	CallerIsInit bool
 
 	// WithoutFigures leaves the report's figures and effective limits out, which
 	// saves some forty reads of small files. The reason and the exit are told all
@@ -60,21 +65,23 @@ const DefaultStopTimeout = 10 * time.Second
 // prctl(PR_SET_PDEATHSIG), and a set-user-ID program loses it on exec; with
 // CreateOptions.Init it cannot, as PID 1 then is ours.
 func (r *Runtime) Run(ctx context.Context, opts RunOptions) (*Report, error) {
+	s := r.newSupervisor(&opts)
+	return s.report, s.run(ctx)
+}
+
+func (r *Runtime) newSupervisor(opts *RunOptions) *supervisor {
 	if opts.StopTimeout == 0 {
 		opts.StopTimeout = DefaultStopTimeout
 	}
-	s := &supervisor{runtime: r, opts: &opts, report: newReport(opts.ID, opts.Bundle), log: r.log.With("id", opts.ID)}
-	err := s.run(ctx)
-	if err != nil {
-		s.report.setError(err)
-	}
-	return s.report, err
+	opts.callerIsInit = opts.CallerIsInit
+	return &supervisor{runtime: r, opts: opts, report: newReport(opts.ID, opts.Bundle), log: r.log.With("id", opts.ID)}
 }
 
-// supervisor is one call of Run. It keeps its goroutine locked to the thread
-// that forks the container for as long as that lives: the kernel sends the
-// parent death signal when the forking *thread* ends, and a thread that is not
-// locked may be taken, and ended, by anybody else's locked goroutine.
+// supervisor is one call of Run or Start. It keeps its goroutine locked to the
+// thread that forks the container for as long as that lives, unless the caller is
+// an init: the kernel sends the parent death signal when the forking *thread*
+// ends, and a thread that is not locked may be taken, and ended, by anybody else's
+// locked goroutine.
 type supervisor struct {
 	runtime *Runtime
 	opts    *RunOptions
@@ -89,16 +96,30 @@ type supervisor struct {
 	cause     Reason         // what we ended the container for; "" if we did not
 	runningAt time.Time
 	cpuBefore time.Duration // CPU time used before the program ran, where that matters
+
+	// Only for Start:
+	running chan<- struct{}    // closed when the program runs
+	stops   <-chan stopRequest // of Running.Stop
 }
 
 func (s *supervisor) run(ctx context.Context) error {
+	err := s.runOnce(ctx)
+	if err != nil {
+		s.report.setError(err)
+	}
+	return err
+}
+
+func (s *supervisor) runOnce(ctx context.Context) error {
 	s.report.Phases.LoadSeconds = optionalSeconds(s.opts.LoadTime)
 	s.reportMissing()
 	s.openOOMLog()
 	defer s.closeOOMLog()
 
-	goruntime.LockOSThread()
-	defer goruntime.UnlockOSThread()
+	if !s.opts.CallerIsInit {
+		goruntime.LockOSThread()
+		defer goruntime.UnlockOSThread()
+	}
 	guard := &startGuard{signals: s.opts.Signals}
 	if err := s.create(ctx, guard); err != nil {
 		if guard.stopped != 0 {
@@ -201,6 +222,9 @@ func (s *supervisor) supervise(ctx context.Context) (ExitStatus, error) {
 		s.report.Phases.StartSeconds = seconds(time.Since(s.runningAt))
 	}
 	s.report.StartedAt = &s.runningAt
+	if s.running != nil {
+		close(s.running)
+	}
 	// The channel has room, so that the goroutine ends also if watch does first.
 	exited := make(chan exit, 1)
 	go func() {
@@ -263,6 +287,8 @@ func (s *supervisor) watch(ctx context.Context, exited <-chan exit) (ExitStatus,
 			if s.forward(sig) {
 				grace.Reset(s.opts.StopTimeout)
 			}
+		case request := <-s.stops:
+			s.carryOut(request, grace)
 		case <-cancelled:
 			cancelled = nil
 			if s.stop(syscall.SIGTERM) {
