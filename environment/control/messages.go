@@ -142,6 +142,7 @@ type InstanceStats struct {
 	Name     string                 `json:"name"`
 	At       time.Time              `json:"at"`
 	Stats    *cgroup.Stats          `json:"stats"` // null if it does not run
+	Usage    cgroup.Usage           `json:"usage"` // of this moment
 	Limits   cgroup.EffectiveLimits `json:"limits"`
 	Restarts int                    `json:"restarts"`
 }
