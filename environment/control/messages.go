@@ -56,7 +56,7 @@ type Reply struct {
 	Error   string          `json:"error,omitempty"`
 	Status  *Status         `json:"status,omitempty"`
 	Event   *Event          `json:"event,omitempty"`
-	Stats   []InstanceStats `json:"stats,omitempty"`
+	Stats   []InstanceStats `json:"stats,omitzero"` // may be empty
 	Started *ExecStarted    `json:"started,omitempty"`
 	Exit    *ExecExit       `json:"exit,omitempty"`
 }
@@ -175,6 +175,7 @@ const (
 	EventRestart  EventKind = "restart" // Detail: after how long
 	EventFailure  EventKind = "failure" // Failure
 	EventExec     EventKind = "exec"
+	EventLost     EventKind = "lost" // Detail: how many events the watcher was too late for
 )
 
 // Event is something that happened at a time.
