@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/sandboxrun/sandboxrun/internal/spelling"
 )
 
 // capabilities are those of Linux 5.9 and later (include/uapi/linux/capability.h).
@@ -27,8 +29,9 @@ var dockerCapabilities = []string{
 
 const allCapabilities = "ALL"
 
-// capabilityName returns a capability's full name in upper case, or "ALL".
-func capabilityName(s string) (string, error) {
+// CapabilityName returns the full name in upper case of a capability of
+// capabilities(7), or "ALL": "sys_nice" gives "CAP_SYS_NICE".
+func CapabilityName(s string) (string, error) {
 	name := strings.ToUpper(s)
 	if name == allCapabilities {
 		return name, nil
@@ -39,7 +42,7 @@ func capabilityName(s string) (string, error) {
 	if slices.Contains(capabilities, name) {
 		return name, nil
 	}
-	if guess := nearest(name, capabilities); guess != "" {
+	if guess := spelling.Nearest(name, capabilities); guess != "" {
 		return "", fmt.Errorf("%q is no capability; did you mean %s?", s, guess)
 	}
 	return "", fmt.Errorf("%q is no capability; capabilities(7) lists them", s)

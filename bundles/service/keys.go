@@ -178,33 +178,43 @@ func (r *reader) ulimit(n *node, at string) uint64 {
 
 func readSecurityOptions(r *reader, n *node, s *Service) {
 	for _, item := range r.items(n, "security_opt") {
-		option := r.text(item, "security_opt")
-		key, value, found := strings.Cut(option, "=")
-		if k, v, ok := strings.Cut(option, ":"); ok && (!found || len(k) < len(key)) {
-			key, value = k, v
-		}
-		switch key {
-		case "no-new-privileges":
-			set := value != "false"
-			if value != "" && value != "true" && value != "false" {
-				r.addf(item.yaml, "security_opt: no-new-privileges is true or false, not %q", value)
-			}
-			s.NoNewPrivileges = &set
-		case "seccomp":
-			if s.SeccompUnconfined = value == "unconfined"; s.SeccompUnconfined {
-				continue
-			}
-			data, err := r.options.ReadFile(r.hostPath(value))
-			if err != nil {
-				r.addf(item.yaml, "security_opt: cannot read the seccomp profile: %v", err)
-			}
-			s.SeccompProfile = data
-		case "apparmor":
-			s.AppArmorProfile = value
-		default:
-			r.addf(item.yaml, "security_opt %q is not supported; there are no-new-privileges, seccomp and apparmor", option)
+		read := func(file string) ([]byte, error) { return r.options.ReadFile(r.hostPath(file)) }
+		if err := s.SetSecurityOption(r.text(item, "security_opt"), read); err != nil {
+			r.addf(item.yaml, "%v", err)
 		}
 	}
+}
+
+// SetSecurityOption sets what an item of security_opt says: no-new-privileges,
+// seccomp=FILE or unconfined, apparmor=PROFILE; a colon does for the equals sign.
+// readFile gives the content of a seccomp profile by its path as written.
+func (s *Service) SetSecurityOption(option string, readFile func(string) ([]byte, error)) error {
+	key, value, found := strings.Cut(option, "=")
+	if k, v, ok := strings.Cut(option, ":"); ok && (!found || len(k) < len(key)) {
+		key, value = k, v
+	}
+	switch key {
+	case "no-new-privileges":
+		set := value != "false"
+		if value != "" && value != "true" && value != "false" {
+			return errorf("security_opt: no-new-privileges is true or false, not %q", value)
+		}
+		s.NoNewPrivileges = &set
+	case "seccomp":
+		if s.SeccompUnconfined = value == "unconfined"; s.SeccompUnconfined {
+			return nil
+		}
+		data, err := readFile(value)
+		if err != nil {
+			return errorf("security_opt: cannot read the seccomp profile: %w", err)
+		}
+		s.SeccompProfile = data
+	case "apparmor":
+		s.AppArmorProfile = value
+	default:
+		return errorf("security_opt %q is not supported; there are no-new-privileges, seccomp and apparmor", option)
+	}
+	return nil
 }
 
 func readNetworkMode(r *reader, n *node, s *Service) {

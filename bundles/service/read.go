@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/sandboxrun/sandboxrun/internal/spelling"
 )
 
 const (
@@ -204,7 +206,7 @@ func emptyDefinitions(n *node) bool {
 
 // unknown tells of a key that nobody knows.
 func (r *reader) unknown(key *yaml.Node, known []string) {
-	if guess := nearest(key.Value, known); guess != "" {
+	if guess := spelling.Nearest(key.Value, known); guess != "" {
 		r.addf(key, "key %q is not known; did you mean %s?", key.Value, guess)
 		return
 	}

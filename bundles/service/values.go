@@ -187,7 +187,7 @@ func (r *reader) pairs(n *node, at string) map[string]string {
 func (r *reader) capabilities(n *node, at string) []string {
 	var out []string
 	for _, item := range r.items(n, at) {
-		name, err := capabilityName(r.word(item, at))
+		name, err := CapabilityName(r.word(item, at))
 		if err != nil {
 			r.addf(item.yaml, "%s: %v", at, err)
 			continue

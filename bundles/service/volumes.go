@@ -12,6 +12,9 @@ import (
 // propagations of a bind mount (mount_namespaces(7)). Read only.
 var propagations = []string{"private", "rprivate", "shared", "rshared", "slave", "rslave"}
 
+// IsPropagation tells whether s is one of those of a bind mount (mount_namespaces(7)).
+func IsPropagation(s string) bool { return slices.Contains(propagations, s) }
+
 func readVolumes(r *reader, n *node, s *Service) {
 	for _, item := range r.items(n, "volumes") {
 		read := r.shortVolume
@@ -52,7 +55,7 @@ func (r *reader) shortVolume(n *node) (Mount, bool) {
 			case option == "rw", option == "":
 			case option == "nocopy" && m.Kind == Volume:
 				m.NoCopy = true
-			case slices.Contains(propagations, option) && m.Kind == Bind:
+			case IsPropagation(option) && m.Kind == Bind:
 				m.Propagation = option
 			default:
 				r.addf(n.yaml, "volumes: option %q of %q is not supported; there are ro, rw, nocopy (volumes) and %s (binds)", option, text, strings.Join(propagations, ", "))
@@ -75,7 +78,7 @@ func (r *reader) longVolume(n *node) (Mount, bool) {
 		"bind": func(n *node) {
 			r.only(n, "volumes.bind", map[string]func(*node){
 				"propagation": func(n *node) {
-					if m.Propagation = r.word(n, "volumes.bind.propagation"); !slices.Contains(propagations, m.Propagation) {
+					if m.Propagation = r.word(n, "volumes.bind.propagation"); !IsPropagation(m.Propagation) {
 						r.addf(n.yaml, "volumes.bind.propagation %q is none of %s", m.Propagation, strings.Join(propagations, ", "))
 					}
 				},
@@ -124,15 +127,16 @@ func (r *reader) longVolume(n *node) (Mount, bool) {
 
 // volumeName: it becomes the name of a directory.
 func (r *reader) volumeName(n *node, name string) bool {
-	if isName(name) {
+	if IsName(name) {
 		return true
 	}
 	r.addf(n.yaml, "volumes: %q is no name of a volume (letters, digits, _ . - after a letter or digit, at most 128); write ./%s for a path", name, name)
 	return false
 }
 
-// isName tells whether s is safe as the name of a file of ours.
-func isName(s string) bool {
+// IsName tells whether s can be the name of a volume, secret or config: it is safe
+// as the name of a file of ours.
+func IsName(s string) bool {
 	for i, c := range []byte(s) {
 		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 		if !alnum && (i == 0 || c != '_' && c != '.' && c != '-') {
@@ -145,17 +149,26 @@ func isName(s string) bool {
 // readTmpfs reads TARGET[:OPTION,...].
 func readTmpfs(r *reader, n *node, s *Service) {
 	for _, item := range r.items(n, "tmpfs") {
-		target, options, found := strings.Cut(r.word(item, "tmpfs"), ":")
-		if !path.IsAbs(target) {
-			r.addf(item.yaml, "tmpfs: %q is not TARGET[:OPTIONS] with an absolute target", item.text)
+		m, err := ParseTmpfs(r.word(item, "tmpfs"))
+		if err != nil {
+			r.addf(item.yaml, "%v", err)
 			continue
-		}
-		m := Mount{Kind: Tmpfs, Target: target}
-		if found && options != "" {
-			m.Options = strings.Split(options, ",")
 		}
 		s.Mounts = append(s.Mounts, m)
 	}
+}
+
+// ParseTmpfs reads an item of tmpfs: TARGET[:OPTION,...].
+func ParseTmpfs(text string) (Mount, error) {
+	target, options, found := strings.Cut(text, ":")
+	if !path.IsAbs(target) {
+		return Mount{}, errorf("tmpfs: %q is not TARGET[:OPTIONS] with an absolute target", text)
+	}
+	m := Mount{Kind: Tmpfs, Target: target}
+	if found && options != "" {
+		m.Options = strings.Split(options, ",")
+	}
+	return m, nil
 }
 
 // secretDefinitions reads the top-level secrets.
@@ -169,7 +182,7 @@ func (r *reader) secretDefinitions(n *node) map[string]Secret {
 	}
 	for _, e := range n.entries {
 		s := Secret{Name: e.key.Value}
-		if !isName(s.Name) {
+		if !IsName(s.Name) {
 			r.addf(e.key, "secrets: %q is no name of a secret", s.Name)
 			continue
 		}

@@ -1,9 +1,10 @@
-package service
+package spelling
 
 import "slices"
 
-// nearest returns the word of known that word was likely meant to be, or "".
-func nearest(word string, known []string) string {
+// Nearest returns the word of known that word was likely meant to be, or "": the
+// one with the fewest changes, fewer than a third of the word.
+func Nearest(word string, known []string) string {
 	best, distance := "", 1+max(1, len(word)/3)
 	for _, candidate := range known {
 		if d := editDistance(word, candidate, distance); d < distance {
