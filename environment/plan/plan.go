@@ -104,8 +104,9 @@ type Service struct {
 	Name string `json:"name"`
 	// Image is what the root filesystem is made of.
 	Image Image `json:"image"`
-	// Sandbox is the service as a bundle has it. Its Secrets and its Mounts of
-	// kind Volume are empty: Grants and Volumes have them.
+	// Sandbox is the service as a bundle has it. Its Secrets are empty: Grants has them. Its Mounts of kind
+	// Volume are those without a Source, which are each instance's own; Volumes has those with a name.
+	// Its Source and Platform are empty: Image has them.
 	Sandbox service.Service `json:"sandbox"`
 	Grants  []Grant         `json:"grants,omitempty"`
 	Volumes []VolumeMount   `json:"volumes,omitempty"`
@@ -114,11 +115,12 @@ type Service struct {
 	Ports     []Port       `json:"ports,omitempty"`
 	DependsOn []Dependency `json:"depends_on,omitempty"`
 	// Ready is the conjunction of all probes; without any a service is ready when it runs.
-	// A Healthcheck with all its timings comes from compose's healthcheck.
-	Ready       []Probe      `json:"ready,omitempty"`
+	Ready []Probe `json:"ready,omitempty"`
+	// Healthcheck is what the file says; with what the image says it is CheckOf.
 	Healthcheck *Healthcheck `json:"healthcheck,omitempty"`
 	Restart     Restart      `json:"restart"`
-	// StopSignal as in signal(7), "SIGTERM"; StopGrace is until SIGKILL.
+	// StopSignal as in signal(7), "SIGQUIT"; empty is the image's, and SIGTERM where that has none.
+	// StopGrace is until SIGKILL; 0 is at once.
 	StopSignal string        `json:"stop_signal"`
 	StopGrace  time.Duration `json:"stop_grace"`
 	PreStart   []Hook        `json:"pre_start,omitempty"`
@@ -192,9 +194,11 @@ type Port struct {
 	// HostIP is 0.0.0.0 by default; HostPort 0 picks a free one.
 	HostIP   netip.Addr `json:"host_ip"`
 	HostPort uint16     `json:"host_port"`
-	Target   uint16     `json:"target"`
-	Protocol string     `json:"protocol"` // tcp or udp
-	Name     string     `json:"name,omitempty"`
+	// HostPortEnd, if it is not 0, makes HostPort the first of a range: the first port that is free is taken.
+	HostPortEnd uint16 `json:"host_port_end,omitempty"`
+	Target      uint16 `json:"target"`
+	Protocol    string `json:"protocol"` // tcp or udp
+	Name        string `json:"name,omitempty"`
 }
 
 // Condition is when a dependency is met.
@@ -236,13 +240,18 @@ type Hook struct {
 	Privileged  bool     `json:"privileged,omitempty"`
 	WorkingDir  string   `json:"working_dir,omitempty"`
 	Environment []string `json:"environment,omitempty"`
-	// Image is that of a pre_start step's own container; empty: the service's.
+	// Image is that of a pre_start step's own container; null: the service's.
 	Image *Image `json:"image,omitempty"`
+	// PerReplica runs a pre_start step for each instance, else it runs once for the service.
+	PerReplica bool `json:"per_replica,omitempty"`
 }
 
-// Healthcheck is compose's healthcheck: a command in the container.
+// Healthcheck is compose's healthcheck: a command in the container. What is zero
+// is not said: see CheckOf.
 type Healthcheck struct {
-	// Command is an argument vector; a CMD-SHELL's begins with /bin/sh -c.
+	// Disabled leaves out the image's check too; nothing else is set then.
+	Disabled bool `json:"disabled,omitempty"`
+	// Command is an argument vector; a CMD-SHELL's begins with /bin/sh -c. Null is the image's.
 	Command []string `json:"command"`
 	// Interval between two checks, Timeout of one, both 30 s by default; Retries in a row that make it unhealthy, 3 by default.
 	Interval time.Duration `json:"interval"`
