@@ -78,6 +78,10 @@ func Acquire(ctx context.Context, path string) (*Lock, error) {
 	}
 }
 
+// File is the open file that holds the lock, to be passed to a child: the lock is
+// held until the last descriptor of it is closed. It stays the Lock's to close.
+func (l *Lock) File() *os.File { return l.file }
+
 // Release gives the lock up and leaves the file.
 func (l *Lock) Release() error { return l.file.Close() }
 

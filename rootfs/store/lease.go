@@ -51,6 +51,25 @@ func (s *Store) Release(name string) error {
 	return err
 }
 
+// HeldBelow returns the names of the leases whose holder is below dir, whether or not
+// the holder is still there.
+func (s *Store) HeldBelow(dir string) ([]string, error) {
+	var names []string
+	err := s.eachLease(func(_ string, l lease, err error) error {
+		if err != nil {
+			return nil //nolint:nilerr // one that cannot be read is Fsck's to tell
+		}
+		if strings.HasPrefix(l.Holder, filepath.Clean(dir)+"/") {
+			names = append(names, l.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list leases: %w", err)
+	}
+	return names, nil
+}
+
 // held tells whether the lease still counts. A holder that cannot be looked at is
 // one.
 func (l *lease) held() bool {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -594,4 +595,16 @@ func FuzzRecords(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestHeldBelow(t *testing.T) {
+	s := open(t)
+	for name, holder := range map[string]string{"a": "/env/x/bundles/web", "b": "/env/xy/bundles/web", "c": ""} {
+		if err := s.Lease(name, holder, "", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := s.HeldBelow("/env/x"); err != nil || !slices.Equal(got, []string{"a"}) {
+		t.Errorf("HeldBelow() = %v, %v", got, err)
+	}
 }
