@@ -45,6 +45,9 @@ type ServiceRequest struct {
 	// JoinNetwork says.
 	Networks []Membership
 	Links    []Link
+	// Exposed are the ports that the file names without publishing them (expose:): nothing is
+	// done for them but by `env test`, which opens each on a free port of 127.0.0.1.
+	Exposed []Port
 }
 
 // Membership puts a service into a network.
