@@ -25,7 +25,7 @@ func poll(ctx context.Context, seen *sighting, look func(context.Context) string
 		switch {
 		case saw == "":
 			return true
-		case ctx.Err() != nil:
+		case over(ctx):
 			return false // what was cut short saw nothing
 		}
 		seen.note(saw)
@@ -37,6 +37,13 @@ func poll(ctx context.Context, seen *sighting, look func(context.Context) string
 		}
 		pause = min(pause+pause/4, longestPause)
 	}
+}
+
+// over tells whether ctx has ended. A system call with the same deadline may end
+// a moment before ctx knows.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || (ok && !time.Now().Before(deadline))
 }
 
 // sighting is what was seen last, and since when it has been the same. It
