@@ -1,0 +1,486 @@
+package compose
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/template"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/sandboxrun/sandboxrun/internal/spelling"
+)
+
+// walk goes through files before the library reads them. It checks each value
+// against the schema, interpolates it, looks up what happens with each key, and
+// remembers where everything was written.
+type walk struct {
+	file       file
+	lookup     template.Mapping
+	attributes map[string]*attribute
+
+	problems Problems
+	refusals []refusal
+	// places by joined path; later files win, as they do in the merge.
+	places map[string]place
+	// resets are paths that a later file takes back by !reset.
+	resets [][]string
+	// references are files that the files name.
+	references []reference
+	// unset variables that are taken as empty, by name.
+	unset map[string]place
+
+	visited  int
+	tooLarge bool
+}
+
+// place is where something was written.
+type place struct {
+	file         string
+	line, column int
+	// text of a scalar, with its variables put in.
+	text string
+}
+
+// refusal is a key that is not carried out, or changes nothing.
+type refusal struct {
+	path   []string
+	at     place
+	status status
+	text   string
+	// sequence is how many resets there were before it.
+	sequence int
+}
+
+// reference is a file that another one includes or extends.
+type reference struct {
+	file string
+	at   place
+	path []string
+	// from is the file that names it.
+	from     string
+	included bool
+}
+
+func newWalk(lookup template.Mapping) *walk {
+	return &walk{lookup: lookup, attributes: attributeTable(), places: map[string]place{}, unset: map[string]place{}}
+}
+
+// read walks one file.
+func (w *walk) read(f file) {
+	w.file = f
+	documents, problem := f.documents()
+	if problem != nil {
+		w.problems = append(w.problems, problem)
+		return
+	}
+	for _, n := range documents {
+		w.value(n, &specification, nil, "", 0)
+	}
+}
+
+func (w *walk) addf(n *yaml.Node, path []string, format string, args ...any) {
+	w.problems = append(w.problems, &Problem{File: w.file.name, Line: n.Line, Column: n.Column, Key: words(path), Text: fmt.Sprintf(format, args...)})
+}
+
+// words is a path as people write it: services.web.ports[0].
+func words(path []string) string {
+	var b strings.Builder
+	for _, part := range path {
+		if b.Len() > 0 && !strings.HasPrefix(part, "[") {
+			b.WriteByte('.')
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+func joined(path []string) string { return strings.Join(path, "\x00") }
+
+func (w *walk) at(n *yaml.Node) place {
+	return place{file: w.file.name, line: n.Line, column: n.Column}
+}
+
+// value checks n, which is at path; pattern is the same with "*" and "[]".
+func (w *walk) value(n *yaml.Node, s *shape, path []string, pattern string, depth int) {
+	if !w.visit(n, depth) {
+		return
+	}
+	if n.Kind == yaml.AliasNode {
+		w.value(n.Alias, s, path, pattern, depth+1)
+		return
+	}
+	if n.Tag == "!reset" {
+		w.resets = append(w.resets, path)
+		return
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		if s.kinds&mapping == 0 {
+			w.wrongKind(n, s, path, "a mapping")
+			return
+		}
+		w.mapping(n, s, path, pattern, depth)
+	case yaml.SequenceNode:
+		if s.kinds&list == 0 {
+			w.wrongKind(n, s, path, "a list")
+			return
+		}
+		w.list(n, s, path, pattern, depth)
+	case yaml.ScalarNode:
+		w.scalar(n, s, path, pattern)
+	default:
+		w.addf(n, path, "this kind of value is not supported")
+	}
+}
+
+func (w *walk) wrongKind(n *yaml.Node, s *shape, path []string, is string) {
+	w.addf(n, path, "it must be %s, not %s", s.kinds, is)
+}
+
+func (w *walk) mapping(n *yaml.Node, s *shape, path []string, pattern string, depth int) {
+	present := map[string]bool{}
+	for _, e := range w.entries(n, depth) {
+		key := e.key.Value
+		present[key] = true
+		here := child(path, key)
+		w.places[joined(here)] = w.at(e.key)
+		if s.extensible && strings.HasPrefix(key, "x-") {
+			if key == sandboxKey {
+				w.remember(e.value, here, depth+1)
+			}
+			continue
+		}
+		sub, below := s.key(key), pattern+"."+key
+		if sub == nil && s.others != nil {
+			if !s.names.allows(key) {
+				w.addf(e.key, path, "%q is no name here: write letters, digits, _ . and -", key)
+				continue
+			}
+			sub, below = s.others, pattern+".*"
+		}
+		below = strings.TrimPrefix(below, ".")
+		if sub == nil {
+			if !s.open {
+				w.unknown(e.key, s, path)
+			}
+			continue
+		}
+		if !w.attribute(e, here, below, n) {
+			continue
+		}
+		w.value(e.value, sub, here, below, depth+1)
+		w.refers(e.value, here, below)
+	}
+	for _, key := range s.required {
+		if !present[key] && n.Tag != "!override" {
+			w.addf(n, path, "the key %s is missing", key)
+		}
+	}
+}
+
+func child(path []string, key string) []string {
+	return append(path[:len(path):len(path)], key)
+}
+
+func (w *walk) unknown(key *yaml.Node, s *shape, path []string) {
+	if s.extensible && spelling.Nearest(key.Value, []string{sandboxKey}) != "" {
+		w.addf(key, path, "the key %q is not known; did you mean %s?", key.Value, sandboxKey)
+		return
+	}
+	known := s.keyNames()
+	if guess := spelling.Nearest(key.Value, known); guess != "" {
+		w.addf(key, path, "the key %q is not known; did you mean %s?", key.Value, guess)
+		return
+	}
+	if len(known) > 20 {
+		w.addf(key, path, "the key %q is not known; docs/compose.md lists those that are", key.Value)
+		return
+	}
+	w.addf(key, path, "the key %q is not known; there are %s", key.Value, strings.Join(known, ", "))
+}
+
+// attribute looks up what happens with a key. It tells whether its value is to be looked at.
+func (w *walk) attribute(e entry, path []string, pattern string, siblings *yaml.Node) bool {
+	a := attributeOf(w.attributes, pattern)
+	switch {
+	case a.status == works || a.status == differs || e.value.Tag == "!reset":
+		return true
+	case isFalse(e.value):
+		return true // what is off need not be there
+	case pattern == "services.*.build" && w.prebuilt(siblings):
+		a.status, a.text = noted, "the image is taken, and nothing is built"
+	}
+	at := w.at(e.key)
+	w.refusals = append(w.refusals, refusal{path: path, at: at, status: a.status, text: plain(a.text), sequence: len(w.resets)})
+	// Below a key that is refused, one message is enough; what is below one that changes nothing must still be sound.
+	return a.status != refused
+}
+
+// plain takes the marks of the documentation off.
+func plain(text string) string { return strings.ReplaceAll(text, "`", "") }
+
+func isFalse(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.Tag == "!!bool" && strings.EqualFold(n.Value, "false")
+}
+
+// prebuilt tells whether a service with build has an image to use in its place.
+func (w *walk) prebuilt(service *yaml.Node) bool {
+	image, build := false, false
+	for _, e := range w.entries(service, 0) {
+		image = image || (e.key.Value == "image" || e.key.Value == sandboxKey) && e.value.Tag != "!!null"
+		build = build || e.key.Value == "pull_policy" && e.value.Value == "build"
+	}
+	return image && !build
+}
+
+func (w *walk) list(n *yaml.Node, s *shape, path []string, pattern string, depth int) {
+	seen := map[string]bool{}
+	for i, item := range n.Content {
+		here := child(path, "["+strconv.Itoa(i)+"]")
+		place := w.at(item)
+		if item.Kind == yaml.AliasNode {
+			item = item.Alias
+		}
+		if item.Kind == yaml.ScalarNode {
+			place.text, _ = w.interpolate(item)
+			if s.distinct && seen[item.Value] {
+				w.addf(item, path, "%q is there twice; leave one of them out", item.Value)
+			}
+			seen[item.Value] = true
+		}
+		w.places[joined(here)] = place
+		if s.items != nil {
+			w.value(item, s.items, here, pattern+".[]", depth+1)
+		}
+	}
+}
+
+// scalar checks a single value. One with variables fits where its result would, written out.
+func (w *walk) scalar(n *yaml.Node, s *shape, path []string, pattern string) {
+	kinds, value := scalarKind(n), n.Value
+	if kinds&null == 0 {
+		result, err := w.interpolate(n)
+		if err != nil && !w.file.foreign {
+			w.addf(n, path, "%s", interpolationProblem(err))
+			return
+		}
+		if result != n.Value {
+			value = result
+			kinds = text | kindOf(result)
+		}
+	}
+	if w.file.foreign && strings.Contains(n.Value, "$") {
+		return
+	}
+	if s.kinds&kinds == 0 {
+		switch {
+		case kinds&null != 0:
+			w.addf(n, path, "it is empty; it must be %s, or left out", s.kinds)
+		case s.kinds&text != 0:
+			w.addf(n, path, "it must be %s; put %s in quotes", s.kinds, n.Value)
+		default:
+			w.addf(n, path, "it must be %s, not %q", s.kinds, n.Value)
+		}
+		return
+	}
+	if kinds&null != 0 {
+		return
+	}
+	if len(s.words) > 0 && s.kinds&mapping == 0 && !contains(s.words, value) {
+		w.addf(n, path, "%q is none of %s", value, strings.Join(s.words, ", "))
+		return
+	}
+	if s.kinds&^null == boolean|text && kindOf(value)&boolean == 0 && !strings.Contains(pattern, ".build.") {
+		w.addf(n, path, "it must be true or false, not %q", value)
+		return
+	}
+	if strings.IndexByte(value, 0) >= 0 {
+		w.addf(n, path, "it has a null byte")
+		return
+	}
+	if problem := valueProblem(pattern, value); problem != "" {
+		w.addf(n, path, "%s", problem)
+	}
+}
+
+func contains(words []string, word string) bool {
+	for _, w := range words {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
+
+// scalarKind is the kind of a value as it is written.
+func scalarKind(n *yaml.Node) kind {
+	switch n.ShortTag() {
+	case "!!null":
+		return null
+	case "!!bool":
+		return boolean
+	case "!!int":
+		return integer | number
+	case "!!float":
+		return number
+	}
+	return text
+}
+
+// kindOf is what a text could be read as where the schema wants more than text.
+func kindOf(s string) kind {
+	var k kind
+	if _, err := strconv.ParseBool(s); err == nil || contains([]string{"yes", "no", "on", "off", "y", "n"}, strings.ToLower(s)) {
+		k |= boolean
+	}
+	if _, err := strconv.ParseInt(s, 0, 64); err == nil {
+		k |= integer | number
+	} else if _, err := strconv.ParseFloat(s, 64); err == nil {
+		k |= number
+	}
+	return k
+}
+
+// interpolate puts variables into a value. What has none is left alone, quickly.
+func (w *walk) interpolate(n *yaml.Node) (string, error) {
+	if !strings.Contains(n.Value, "$") || n.Tag == "!!null" {
+		return n.Value, nil
+	}
+	missed := false
+	result, err := template.SubstituteWithOptions(n.Value, func(name string) (string, bool) {
+		value, set := w.lookup(name)
+		missed = missed || !set
+		return value, set
+	}, template.WithoutLogging)
+	if missed && !w.file.foreign {
+		for name, v := range template.ExtractVariables(map[string]any{"x": n.Value}, template.DefaultPattern) {
+			_, set := w.lookup(name)
+			if !set && v.DefaultValue == "" && v.PresenceValue == "" && !v.Required && !hasDefault(n.Value, name) {
+				w.unset[name] = w.at(n)
+			}
+		}
+	}
+	return result, err
+}
+
+// hasDefault tells ${NAME-}, whose default is empty on purpose, from ${NAME}.
+func hasDefault(value, name string) bool {
+	return strings.Contains(value, "${"+name+"-") || strings.Contains(value, "${"+name+":-") || strings.Contains(value, "${"+name+"+") || strings.Contains(value, "${"+name+":+")
+}
+
+func interpolationProblem(err error) string {
+	var missing *template.MissingRequiredError
+	if errors.As(err, &missing) {
+		reason := ""
+		if missing.Reason != "" {
+			reason = ": " + missing.Reason
+		}
+		return fmt.Sprintf("the variable %s is not set%s; set it, in the environment or in .env", missing.Variable, reason)
+	}
+	var invalid *template.InvalidTemplateError
+	if errors.As(err, &invalid) {
+		return fmt.Sprintf("%q is no use of a variable; write ${NAME}, or $$ for a dollar sign", invalid.Template)
+	}
+	return err.Error()
+}
+
+// remember notes the places of everything below an extension of ours.
+func (w *walk) remember(n *yaml.Node, path []string, depth int) {
+	if !w.visit(n, depth) {
+		return
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		w.remember(n.Alias, path, depth+1)
+	case yaml.MappingNode:
+		for _, e := range w.entries(n, depth) {
+			here := child(path, e.key.Value)
+			w.places[joined(here)] = w.at(e.key)
+			w.remember(e.value, here, depth+1)
+		}
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			here := child(path, "["+strconv.Itoa(i)+"]")
+			w.places[joined(here)] = w.at(item)
+			w.remember(item, here, depth+1)
+		}
+	case yaml.ScalarNode:
+		if _, err := w.interpolate(n); err != nil && !w.file.foreign {
+			w.addf(n, path, "%s", interpolationProblem(err))
+		}
+	}
+}
+
+// refers notes files that a value names.
+func (w *walk) refers(n *yaml.Node, path []string, pattern string) {
+	included := false
+	switch pattern {
+	case "services.*.extends.file":
+	case "include":
+		for _, item := range n.Content {
+			if item.Kind == yaml.ScalarNode {
+				w.refer(item, path, true)
+			}
+		}
+		return
+	case "include.[].path":
+		included = true
+	default:
+		return
+	}
+	if n.Kind == yaml.ScalarNode {
+		w.refer(n, path, included)
+	}
+	for _, item := range n.Content {
+		w.refer(item, path, included)
+	}
+}
+
+func (w *walk) refer(n *yaml.Node, path []string, included bool) {
+	name, err := w.interpolate(n)
+	if err == nil && n.Kind == yaml.ScalarNode && name != "" {
+		w.references = append(w.references, reference{file: name, at: w.at(n), path: path, from: w.file.path, included: included})
+	}
+}
+
+// find returns where a path was written: itself, or the nearest above it. Of a list's items, that with the text is taken.
+func (w *walk) find(path []string, itemText string) place {
+	if itemText != "" {
+		for i := 0; ; i++ {
+			p, ok := w.places[joined(child(path, "["+strconv.Itoa(i)+"]"))]
+			if !ok {
+				break
+			}
+			if p.text == itemText {
+				return p
+			}
+		}
+	}
+	for ; len(path) > 0; path = path[:len(path)-1] {
+		if p, ok := w.places[joined(path)]; ok {
+			return p
+		}
+	}
+	return place{}
+}
+
+// wrote tells whether a path is in a file.
+func (w *walk) wrote(path []string) bool {
+	_, ok := w.places[joined(path)]
+	return ok
+}
+
+// findItem returns the text of the first item of a list that matches.
+func (w *walk) findItem(path []string, matches func(string) bool) string {
+	for i := 0; ; i++ {
+		p, ok := w.places[joined(child(path, "["+strconv.Itoa(i)+"]"))]
+		if !ok {
+			return ""
+		}
+		if p.text != "" && matches(p.text) {
+			return p.text
+		}
+	}
+}
