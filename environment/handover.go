@@ -28,7 +28,7 @@ type Handover struct {
 	Plan    *plan.Plan `json:"plan"`
 	Roots   Roots      `json:"roots"`
 	// Cgroup is the environment's group, an absolute path as linux.cgroupsPath takes it:
-	// instances are below, "<Cgroup>/<instance>". The supervisor is in "<Cgroup>/supervisor".
+	// instances are below, "<Cgroup>/<instance>". The supervisor is in "<Cgroup>/_supervisor".
 	Cgroup string `json:"cgroup"`
 	// Secrets are the contents of the plan's secrets and configs.
 	Secrets []SecretContent `json:"secrets,omitempty"`
