@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -128,4 +129,23 @@ func serve(args []string) error {
 		}),
 	}
 	return server.Serve(listener)
+}
+
+func get(args []string) error {
+	if err := count(args, 1, 1); err != nil {
+		return err
+	}
+	client := &http.Client{Timeout: 10 * time.Second}
+	response, err := client.Get(args[0])
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(os.Stdout, response.Body); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", args[0], response.Status)
+	}
+	return nil
 }

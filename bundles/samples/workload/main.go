@@ -61,6 +61,7 @@ func commands() []command {
 		{"counter", "[INTERVAL]", "print 1, 2, 3, … for ever, one every INTERVAL (0.1s)", counter},
 		{"talk", "[INTERVAL]", "the same, through a TCP connection to itself", talk},
 		{"http", "ADDR", "answer HTTP requests with pid and hostname", serve},
+		{"get", "URL", "print what a server answers; exit with 1 unless it is well", get},
 	}
 }
 
