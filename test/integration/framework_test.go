@@ -51,6 +51,16 @@ func TestFinalCheckFindsWhatIsLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"lock of an environment", "state ", func(t *testing.T, s *sandbox) {
+			if err := errors.Join(os.MkdirAll(filepath.Join(s.root, "environment-locks"), 0o700), os.WriteFile(filepath.Join(s.root, "environment-locks", "x"), nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"data of an environment", "state ", func(t *testing.T, s *sandbox) {
+			if err := os.MkdirAll(filepath.Join(s.work, ".data", "environments", "x"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		{"temporary file", "temporary file ", func(t *testing.T, s *sandbox) {
 			if err := os.WriteFile(filepath.Join(s.tmp, "x"), nil, 0o600); err != nil {
 				t.Fatal(err)

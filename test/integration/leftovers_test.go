@@ -42,17 +42,25 @@ func (s *sandbox) leftovers() []string {
 	return found
 }
 
-// stateFiles lists what is in the state root besides its two empty directories.
+// stateDirs are the directories of the state root that stay, empty.
+var stateDirs = []string{"containers", "locks", "environments", "environment-locks"}
+
+// stateFiles lists what is in the state root besides its empty directories, and the
+// environments' part of the data root.
 func (s *sandbox) stateFiles() []string {
 	var found []string
 	for _, name := range namesIn(s.root) {
-		if name != "containers" && name != "locks" {
+		if !slices.Contains(stateDirs, name) {
 			found = append(found, filepath.Join(s.root, name))
 			continue
 		}
 		for _, entry := range namesIn(filepath.Join(s.root, name)) {
 			found = append(found, filepath.Join(s.root, name, entry))
 		}
+	}
+	environments := filepath.Join(s.work, ".data", "environments")
+	for _, name := range namesIn(environments) {
+		found = append(found, filepath.Join(environments, name))
 	}
 	return found
 }
@@ -259,6 +267,9 @@ func takeSnapshot() snapshot {
 		for _, name := range namesIn(dir) {
 			all["file "+filepath.Join(dir, name)] = true
 		}
+	}
+	for _, name := range namesIn("/sys/class/net") {
+		all["interface "+name] = true
 	}
 	for _, name := range namesIn("/proc") {
 		pid, err := strconv.Atoi(name)
