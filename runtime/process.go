@@ -36,6 +36,8 @@ type ProcessOptions struct {
 	// program's terminal is sent (SCM_RIGHTS). A detached process with a
 	// terminal needs it; another must not have it.
 	ConsoleSocket string
+	// Console is the same as a connected socket, which stays the caller's.
+	Console *os.File
 	// PidfdSocket is the path of a unix socket that gets a pidfd of the process.
 	PidfdSocket string
 	// PidFile gets the decimal process ID as the last step of the start.
@@ -148,6 +150,17 @@ func waitOnThread(pid int) error {
 			return os.NewSyscallError("waitid", err)
 		}
 	}
+}
+
+// hasBegun reports whether the process is the user's program yet. It says yes when it
+// cannot tell.
+func (p *Process) hasBegun() bool {
+	pid, err := p.lp.Pid()
+	if err != nil {
+		return true
+	}
+	flags, err := processFlags(pid)
+	return err != nil || p.restored != nil || flags&forkedWithoutExec == 0
 }
 
 // forkedWithoutExec is PF_FORKNOEXEC (include/linux/sched.h): set by fork,

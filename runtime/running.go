@@ -86,6 +86,19 @@ func (s *supervisor) carryOut(request stopRequest, grace *time.Timer) {
 	grace.Reset(request.grace)
 }
 
+// Kill ends the process, and what is in its process group, and cuts its output
+// off, so that Wait returns at once whatever it has left behind in the container. It
+// is safe for concurrent use with Wait, and does nothing to a process that has
+// ended.
+func (p *Process) Kill() {
+	defer p.streams.cut()
+	// Every process of libcontainer's leads a session of its own (nsexec.c).
+	if pid, err := p.Pid(); err == nil && p.Signal(0) == nil {
+		unix.Kill(-pid, unix.SIGKILL) //nolint:errcheck // it may have left the group
+	}
+	p.Signal(sigKill) //nolint:errcheck // it has ended
+}
+
 // park waits for the end of a child and leaves its status. The goroutine waits at
 // Go's poller and keeps no thread: a pidfd is readable when the process has ended
 // (pidfd_open(2)).

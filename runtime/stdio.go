@@ -15,7 +15,8 @@ import (
 type streams struct {
 	// childEnds are ours only until the program has inherited them.
 	childEnds []io.Closer
-	// ourEnds are closed when the output has ended.
+	// ourEnds are closed when the output has ended. All are there before the program
+	// runs; closing twice does no harm.
 	ourEnds []io.Closer
 	// output counts the copying goroutines; they end with the program's last
 	// descriptor for the stream.
@@ -39,6 +40,11 @@ func (c *Container) attach(process *libcontainer.Process, tty bool, opts *Proces
 
 func (c *Container) attachTo(s *streams, process *libcontainer.Process, tty bool, opts *ProcessOptions, owner ownership) (err error) {
 	switch {
+	case opts.Console != nil && (!tty || owner == supervised):
+		return errors.New("cannot send the terminal away: the process is not detached, or has no terminal")
+	case tty && opts.Console != nil:
+		process.ConsoleSocket = opts.Console
+		return nil
 	case opts.ConsoleSocket != "" && (!tty || owner == supervised):
 		return errors.New("cannot use a console socket: the process is not detached, or has no terminal (process.terminal, --tty); leave the socket out")
 	case tty && owner == detached && opts.ConsoleSocket == "":
@@ -173,8 +179,16 @@ func (s *streams) abort() error {
 	return errors.Join(err, s.drain())
 }
 
+// cut ends the output that is still to come: what has inherited the program's
+// streams would keep drain waiting.
+func (s *streams) cut() {
+	for _, c := range s.ourEnds {
+		c.Close()
+	}
+}
+
 func (s *streams) close() error {
-	closeAll(&s.ourEnds) //nolint:errcheck // most were closed by their copying goroutine
+	s.cut() // most were closed by their copying goroutine
 	if s.terminal == nil {
 		return nil
 	}

@@ -340,7 +340,8 @@ func (s *supervisor) forward(sig os.Signal) (stopping bool) {
 	return false
 }
 
-// stop asks the program to end. The kernel drops a signal to a PID 1 that has
+// stop asks the program to end. Before its execve there is none that could be
+// asked, only libcontainer's init. The kernel drops a signal to a PID 1 that has
 // not asked for it; then there is nothing to wait for, and the program meets
 // the signal's default action, as it would outside.
 func (s *supervisor) stop(sig syscall.Signal) (stopping bool) {
@@ -348,7 +349,8 @@ func (s *supervisor) stop(sig syscall.Signal) (stopping bool) {
 		s.signal(sig)
 		return false
 	}
-	if !s.opts.Init && s.container.hasOwnPIDNamespace() && !s.container.handles(sig) {
+	deaf := !s.opts.Init && s.container.hasOwnPIDNamespace() && !s.container.handles(sig)
+	if deaf || !s.container.init.hasBegun() {
 		s.log.Debug("the program does not handle the signal; killing it", "signal", sig)
 		s.end(ReasonKilled)
 		return false
