@@ -297,13 +297,16 @@ func makeVolume(rootfs, dir string, v service.BundleVolume) error {
 	if v.NoCopy {
 		return nil
 	}
-	if err := fillVolume(rootfs, dir, v.Target); err != nil {
+	if err := FillVolume(rootfs, dir, v.Target); err != nil {
 		return fmt.Errorf("fill volume of %s: %w", v.Target, err)
 	}
 	return nil
 }
 
-func fillVolume(rootfs, dir, target string) error {
+// FillVolume copies what a root filesystem has at target into the directory dir,
+// which gets the owner and mode of target's; a target that is no directory there
+// gives nothing. The root filesystem is hostile.
+func FillVolume(rootfs, dir, target string) error {
 	root, err := os.OpenFile(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err

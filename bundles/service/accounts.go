@@ -12,6 +12,7 @@ import (
 
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/moby/sys/user"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -72,6 +73,13 @@ func readAccountFile(root *os.File, path string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s of the root filesystem: %w", path, err)
 	}
 	return data, nil
+}
+
+// Identify finds who user (user[:group], empty for root) is, as Make does for a
+// service's, and the home directory. The error wraps ErrUser.
+func (a Accounts) Identify(user string) (specs.User, string, error) {
+	id, err := a.identify(user, nil)
+	return specs.User{UID: id.uid, GID: id.gid, AdditionalGids: id.groups}, id.home, err
 }
 
 // identity is who a program runs as.

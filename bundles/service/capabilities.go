@@ -66,3 +66,6 @@ func granted(base, add, drop []string) []string {
 	slices.Sort(out)
 	return out
 }
+
+// AllCapabilities returns every capability of Linux.
+func AllCapabilities() []string { return slices.Clone(capabilities) }
