@@ -97,6 +97,7 @@ func (inv *invocation) app() *cli.App {
 			inv.envCommand(),
 			inv.featuresCommand(),
 			inv.infoCommand(),
+			inv.envSupervisorCommand(),
 			inv.completionCommand(),
 		},
 	}

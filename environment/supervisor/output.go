@@ -1,0 +1,63 @@
+package supervisor
+
+import (
+	"io"
+	"sync/atomic"
+
+	"github.com/sandboxrun/sandboxrun/environment"
+	"github.com/sandboxrun/sandboxrun/environment/logs"
+	"github.com/sandboxrun/sandboxrun/environment/probe"
+)
+
+// lastLines is how much of its output a failure tells.
+const lastLines = 20
+
+// outputs keeps what instances print.
+type outputs struct {
+	dir      string
+	redactor *logs.Redactor
+}
+
+func newOutputs(h *environment.Handover, paths environment.Paths) *outputs {
+	var secret [][]byte
+	for _, s := range h.Plan.Secrets {
+		if content, ok := h.Secret(s.Name); ok && s.Redact {
+			secret = append(secret, content)
+		}
+	}
+	return &outputs{dir: paths.Logs, redactor: logs.NewRedactor(secret...)}
+}
+
+// output is what one instance prints, over all its restarts.
+type output struct {
+	*logs.Writer
+	stdout, stderr io.Writer
+	redactor       *logs.Redactor
+	readiness      atomic.Pointer[probe.Readiness] // of the present container; may be nil
+}
+
+func (o *outputs) open(instance string) *output {
+	out := &output{redactor: o.redactor}
+	out.Writer = logs.New(o.dir, instance, logs.Options{Redactor: o.redactor, OnLine: out.line})
+	out.stdout, out.stderr = out.Stdout(), out.Stderr()
+	return out
+}
+
+// line gives a line to the probes that wait for one.
+func (o *output) line(_ logs.Stream, line []byte) {
+	if r := o.readiness.Load(); r != nil {
+		r.Line(line)
+	}
+}
+
+// follow says whose probes get the lines from now on; nil for nobody's.
+func (o *output) follow(r *probe.Readiness) {
+	if r == nil {
+		o.Flush() // the container has ended
+	}
+	o.readiness.Store(r)
+}
+
+func (o *output) tail() []string { return o.Tail(lastLines) }
+
+func (o *output) redact(text string) string { return o.redactor.String(text) }

@@ -1,0 +1,229 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/sandboxrun/sandboxrun/environment/control"
+	"github.com/sandboxrun/sandboxrun/environment/plan"
+	"github.com/sandboxrun/sandboxrun/internal/cleanup"
+	"github.com/sandboxrun/sandboxrun/network"
+	"github.com/sandboxrun/sandboxrun/network/names"
+)
+
+// wiring is the environment's network: bridges and names.
+type wiring struct {
+	env      *supervisor
+	stack    *network.Stack
+	names    *names.Server
+	networks map[string]*plan.Network
+
+	mu sync.Mutex
+	// namespaces of all instances; they stay until the end, since another service may
+	// share one. Guarded by mu.
+	namespaces []*network.Namespace
+}
+
+// connect makes the bridges, and answers names on them.
+func (s *supervisor) connect(undo *cleanup.Stack) (err error) {
+	w := &wiring{env: s, networks: map[string]*plan.Network{}}
+	s.network = w
+	if w.stack, err = network.Open(); err != nil {
+		return err
+	}
+	undo.Push(w.stack.Close)
+	undo.Push(w.closeNamespaces)
+	w.names = names.NewServer(names.Options{Logger: s.log})
+	undo.Push(w.names.Close)
+	for n := range s.handover.Plan.Networks {
+		if err := w.addNetwork(&s.handover.Plan.Networks[n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *wiring) addNetwork(n *plan.Network) error {
+	bridge := network.Bridge{Name: n.Bridge, MTU: n.MTU}
+	for _, gateway := range n.Gateways {
+		prefix, err := prefixIn(n, gateway)
+		if err != nil {
+			return err
+		}
+		bridge.Addresses = append(bridge.Addresses, prefix)
+	}
+	if err := w.stack.AddBridge(bridge); err != nil {
+		return fmt.Errorf("network %s: %w", n.Name, err)
+	}
+	w.networks[n.Name] = n
+	err := w.names.AddNetwork(names.Network{Name: n.Name, Gateways: n.Gateways, Subnets: n.Subnets, Internal: n.Internal})
+	if err != nil {
+		return fmt.Errorf("network %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// prefixIn gives an address the length of the network's prefix that it is in.
+func prefixIn(n *plan.Network, address netip.Addr) (netip.Prefix, error) {
+	for _, subnet := range n.Subnets {
+		if subnet.Contains(address) {
+			return netip.PrefixFrom(address, subnet.Bits()), nil
+		}
+	}
+	return netip.Prefix{}, fmt.Errorf("network %s has no subnet for %s", n.Name, address)
+}
+
+// endpoint is an instance's place in the network, for all its containers: a restart
+// has the same namespace and addresses.
+type endpoint struct {
+	namespace *network.Namespace
+	// host is the instance whose namespace this is; nil if it is the instance's own.
+	host *instance
+	// address is the first of its own, where it is connected to; invalid without one.
+	address netip.Addr
+	// servers are whom its resolver asks.
+	servers []netip.Addr
+}
+
+// attach gives an instance a namespace with its interfaces, or that of the service
+// whose network it shares.
+func (w *wiring) attach(i *instance) (*endpoint, error) {
+	if name := i.service.JoinNetwork; name != "" {
+		return w.join(name)
+	}
+	namespace, err := network.NewNamespace()
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	w.namespaces = append(w.namespaces, namespace)
+	w.mu.Unlock()
+	e := &endpoint{namespace: namespace}
+	for _, a := range i.plan.Attachments {
+		n := w.networks[a.Network]
+		if n == nil {
+			return nil, fmt.Errorf("there is no network %q", a.Network)
+		}
+		if err := w.addInterface(e, n, a); err != nil {
+			return nil, err
+		}
+		e.servers = append(e.servers, n.Gateways...)
+		for _, address := range a.Addresses {
+			if !e.address.IsValid() {
+				e.address = address
+			}
+		}
+	}
+	if w.areOurs(i.service.DNS) {
+		e.servers = i.service.DNS
+	}
+	return e, nil
+}
+
+// areOurs reports whether there are name servers and all are in the environment:
+// they are asked directly, as no other way leads to them.
+func (w *wiring) areOurs(servers []netip.Addr) bool {
+	for _, server := range servers {
+		in := func(n plan.Network) bool {
+			return slices.ContainsFunc(n.Subnets, func(p netip.Prefix) bool { return p.Contains(server) })
+		}
+		if !slices.ContainsFunc(w.env.handover.Plan.Networks, in) {
+			return false
+		}
+	}
+	return len(servers) > 0
+}
+
+func (w *wiring) addInterface(e *endpoint, n *plan.Network, a plan.Attachment) error {
+	what := network.Interface{Name: a.Interface, Bridge: n.Bridge, MTU: n.MTU}
+	for _, address := range a.Addresses {
+		prefix, err := prefixIn(n, address)
+		if err != nil {
+			return err
+		}
+		what.Addresses = append(what.Addresses, prefix)
+	}
+	if a.MAC != "" {
+		mac, err := net.ParseMAC(a.MAC)
+		if err != nil {
+			return fmt.Errorf("cannot use mac_address %q: %w; write it as 02:42:ac:11:00:02", a.MAC, err)
+		}
+		what.MAC = mac
+	}
+	return w.stack.Attach(e.namespace, what)
+}
+
+// join gives the place of a service's first instance.
+func (w *wiring) join(name string) (*endpoint, error) {
+	instances := w.env.services[name]
+	if len(instances) == 0 || instances[0].endpoint == nil {
+		return nil, fmt.Errorf("cannot share the network of service %s: it has none", name)
+	}
+	host := instances[0]
+	shared := *host.endpoint
+	shared.host = host
+	return &shared, nil
+}
+
+func (w *wiring) closeNamespaces() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var errs []error
+	for _, n := range w.namespaces {
+		errs = append(errs, n.Close())
+	}
+	w.namespaces = nil
+	return errors.Join(errs...)
+}
+
+// announce makes an instance's names known.
+func (w *wiring) announce(i *instance) error {
+	if i.endpoint.host != nil {
+		return nil
+	}
+	known := names.Instance{}
+	for _, a := range i.plan.Attachments {
+		known.Attachments = append(known.Attachments, names.Attachment{Network: a.Network, Addresses: a.Addresses, Names: a.Names})
+	}
+	if !w.areOurs(i.service.DNS) {
+		for _, server := range i.service.DNS {
+			known.Upstreams = append(known.Upstreams, netip.AddrPortFrom(server, names.Port))
+		}
+	}
+	return w.names.Set(i.plan.Name, known)
+}
+
+// withdraw takes them out.
+func (w *wiring) withdraw(i *instance) {
+	if i.endpoint.host == nil {
+		w.names.Delete(i.plan.Name)
+	}
+}
+
+// addresses are those of an instance, by network.
+func (i *instance) addresses() map[string][]string {
+	all := map[string][]string{}
+	for _, a := range i.plan.Attachments {
+		for _, address := range a.Addresses {
+			all[a.Network] = append(all[a.Network], address.String())
+		}
+	}
+	return all
+}
+
+// ports are those that are published for an instance, the first of its service.
+func (i *instance) ports() (ports []control.PublishedPort) {
+	if i.siblings[0] != i {
+		return nil
+	}
+	for _, p := range i.env.handover.Ports {
+		if p.Service == i.service.Name {
+			ports = append(ports, control.PublishedPort{HostIP: p.HostIP.String(), HostPort: p.HostPort, Target: p.Target, Protocol: p.Protocol})
+		}
+	}
+	return ports
+}
