@@ -35,6 +35,9 @@ type Options struct {
 	Environ []string
 	// IgnoreUnsupported tells what is not supported as Ignored, and goes on.
 	IgnoreUnsupported bool
+	// Adjust, if it is set, changes the draft that the files make before it is completed. Its
+	// error is Load's.
+	Adjust func(*plan.Draft) error
 }
 
 // Load reads Compose files and plans the environment that they describe. What has
@@ -69,6 +72,11 @@ func Load(ctx context.Context, o Options) (*plan.Plan, []Ignored, error) {
 	ignored = sortIgnored(ignored, order)
 	if len(c.problems) > 0 {
 		return nil, ignored, c.problems.sorted(order)
+	}
+	if o.Adjust != nil {
+		if err := o.Adjust(&draft); err != nil {
+			return nil, ignored, err
+		}
 	}
 	p, err := draft.Complete()
 	if err != nil {

@@ -182,10 +182,14 @@ func (c *converter) ports(path []string, s types.ServiceConfig, out *plan.Servic
 		if !ranged {
 			high = low
 		}
-		_, lowErr := strconv.ParseUint(low, 10, 16)
-		_, highErr := strconv.ParseUint(high, 10, 16)
+		first, lowErr := strconv.ParseUint(low, 10, 16)
+		last, highErr := strconv.ParseUint(high, 10, 16)
 		if lowErr != nil || highErr != nil || !slices.Contains([]string{"", "tcp", "udp"}, protocol) {
 			c.addf(append(path[:len(path)-1:len(path)-1], "expose"), "%q is no port; write for example 80, 53/udp or 3000-3005", text)
+			continue
+		}
+		for target := first; target <= last; target++ {
+			out.Exposed = append(out.Exposed, plan.Port{Target: uint16(target), Protocol: cmp.Or(protocol, "tcp")})
 		}
 	}
 }
