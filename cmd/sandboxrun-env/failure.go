@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sandboxrun/sandboxrun/environment/control"
+)
+
+// startError says why it did not come up: what the service printed last on lines of
+// its own, and the reason as the error.
+func (inv *invocation) startError(s *session, err error) error {
+	failure := s.reason()
+	switch {
+	case errors.Is(err, errNotReady):
+		return fmt.Errorf("environment %q is %w", s.plan.Name, err)
+	case failure != nil:
+		s.live.settleNow()
+		inv.printLastLines(failure)
+		return failureError(s.plan.Name, failure)
+	case errors.Is(err, errGone), errors.Is(err, errStartFailed):
+		return fmt.Errorf("environment %q has ended before it was told to: it was taken down, its time was up, or its supervisor was killed", s.plan.Name)
+	}
+	return err
+}
+
+func (inv *invocation) printLastLines(f *control.Failure) {
+	if len(f.LastLines) == 0 {
+		return
+	}
+	fmt.Fprintf(inv.streams.err, "the last lines of %s:\n", f.Service)
+	for _, line := range f.LastLines {
+		fmt.Fprintf(inv.streams.err, "  | %s\n", line)
+	}
+}
+
+// failureError says in one line which service failed at what.
+func failureError(name string, f *control.Failure) error {
+	if f.Service == "" {
+		return fmt.Errorf("environment %q did not come up: %s", name, f.Error)
+	}
+	stage := map[string]string{
+		"image": "has no root filesystem", "create": "could not be made", "start": "could not be started", "ready": "did not become ready",
+		"health": "is not healthy", "hook": "has a hook that failed", "exit": "has ended",
+	}[f.Stage]
+	if stage == "" {
+		stage = "failed (" + f.Stage + ")"
+	}
+	return fmt.Errorf("environment %q did not come up: service %q %s: %s", name, f.Service, stage, strings.TrimPrefix(f.Error, "service "+f.Service+": "))
+}
+
+// pending says which containers are not ready, and what they do.
+func (s *session) pending() string {
+	s.live.mu.Lock()
+	defer s.live.mu.Unlock()
+	var parts []string
+	for _, l := range s.live.times.lines {
+		if l.mark() != markDone {
+			text, _ := l.now()
+			parts = append(parts, fmt.Sprintf("%s is %s", l.instance, text))
+		}
+	}
+	if len(parts) == 0 {
+		return "everything is started"
+	}
+	return strings.Join(parts, ", ")
+}

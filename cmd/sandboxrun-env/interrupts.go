@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// interrupts are Ctrl-C and its like: the first ends ctx with an interruption as its
+// cause, each further one is sent to more.
+type interrupts struct {
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	more    chan os.Signal
+	signals chan os.Signal
+	waiting sync.WaitGroup
+}
+
+// interruption is a signal that asked this process to end. It is a cancellation to
+// whoever asks by errors.Is.
+type interruption struct{ signal os.Signal }
+
+func (i interruption) Error() string      { return "interrupted by " + i.signal.String() }
+func (interruption) Is(target error) bool { return target == context.Canceled }
+
+func newInterrupts(parent context.Context) *interrupts {
+	i := &interrupts{more: make(chan os.Signal, 1), signals: make(chan os.Signal, 2)}
+	i.ctx, i.cancel = context.WithCancelCause(parent)
+	signal.Notify(i.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	i.waiting.Go(func() {
+		for s := range i.signals {
+			if i.ctx.Err() == nil {
+				i.cancel(interruption{s})
+				continue
+			}
+			select {
+			case i.more <- s:
+			default:
+			}
+		}
+	})
+	return i
+}
+
+// first is the signal that ended ctx.
+func (i *interrupts) first() os.Signal {
+	var cause interruption
+	if errors.As(context.Cause(i.ctx), &cause) {
+		return cause.signal
+	}
+	return syscall.SIGTERM
+}
+
+func (i *interrupts) end() {
+	signal.Stop(i.signals)
+	close(i.signals)
+	i.waiting.Wait()
+	i.cancel(nil)
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/environment"
+	"github.com/sandboxrun/sandboxrun/environment/compose"
+	"github.com/sandboxrun/sandboxrun/environment/launch"
+	"github.com/sandboxrun/sandboxrun/environment/plan"
+)
+
+// composeOptions turns the project's flags into what reads the files.
+func (inv *invocation) composeOptions(p project) compose.Options {
+	return compose.Options{
+		Files: p.files, Stdin: inv.streams.in, Dir: p.dir, Name: p.name, Profiles: p.profiles, EnvFiles: p.envFiles,
+		Environ: os.Environ(), IgnoreUnsupported: p.ignoreUnsupported,
+	}
+}
+
+// loadPlan reads the files, tells what of them has no effect, and plans.
+func (inv *invocation) loadPlan(ctx context.Context, p project, a adjustment) (*plan.Plan, error) {
+	o := inv.composeOptions(p)
+	o.Adjust = a.apply
+	planned, ignored, err := compose.Load(ctx, o)
+	for _, i := range ignored {
+		inv.log.Warn(i.String()) //nolint:sloglint // the text names file and line
+	}
+	return planned, err
+}
+
+// environmentName is the name of the environment that is meant. The files are read
+// only where neither a flag nor a variable gives it.
+func (inv *invocation) environmentName(c *cli.Context) (string, error) {
+	p := projectOf(c)
+	if p.name != "" {
+		return p.name, environment.CheckName(p.name)
+	}
+	name, err := compose.Name(c.Context, inv.composeOptions(p))
+	if errors.Is(err, compose.ErrNoFile) {
+		return "", fmt.Errorf("%w; -p names an environment without one", err)
+	}
+	return name, err
+}
+
+// launchOptions say how an environment is launched.
+type launchOptions struct {
+	pull                     string
+	quietPull, dieWithParent bool
+}
+
+// bringUp brings the images and launches the environment. On an error nothing of it
+// is left.
+func (inv *invocation) bringUp(ctx context.Context, p *plan.Plan, o launchOptions) (*launch.Launched, error) {
+	if err := inv.bringImages(ctx, p, o.pull, o.quietPull); err != nil {
+		return nil, err
+	}
+	supervisor, err := siblingProgram("sandboxrun")
+	if err != nil {
+		return nil, err
+	}
+	return launch.Launch(ctx, launch.Options{
+		Roots: inv.roots, Plan: p, Executable: supervisor, Flags: inv.logFlags, DieWithParent: o.dieWithParent, Lookup: inv.getenv,
+	})
+}

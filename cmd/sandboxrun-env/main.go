@@ -1,0 +1,117 @@
+// Command sandboxrun-env carries out the command env of sandboxrun, which
+// replaces itself by it. It lies beside sandboxrun and has the same global flags.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit codes, as sandboxrun's own.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+	// 128 + SIGINT, as a shell has it.
+	exitInterrupted = 130
+)
+
+// stdio are the streams of one invocation.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	os.Exit(run(context.Background(), os.Args, stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// run carries out one command line and returns the exit code.
+func run(ctx context.Context, args []string, streams stdio) int {
+	inv := &invocation{streams: streams, getenv: os.LookupEnv}
+	app := inv.app()
+	err := app.RunContext(ctx, commandline.FlagsFirst(app, args, "exec", "test"))
+	defer inv.close()
+	if err == nil {
+		return inv.exitCode
+	}
+	return inv.fail(err)
+}
+
+// app is the command line: the global flags of sandboxrun and the command env,
+// one file for each command below it.
+func (inv *invocation) app() *cli.App {
+	app := &cli.App{
+		Name:                      "sandboxrun",
+		Usage:                     "run programs in isolated, resource-limited sandboxes",
+		Version:                   version,
+		Flags:                     globalFlags(),
+		Before:                    inv.setUp,
+		Writer:                    inv.streams.out,
+		ErrWriter:                 inv.streams.err,
+		HideHelpCommand:           true,
+		Suggest:                   true,
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              commandline.OnUsageError,
+		Action: func(c *cli.Context) error {
+			return commandline.Usagef("this program has the command env only; run sandboxrun")
+		},
+		Commands: []*cli.Command{inv.envCommand()},
+	}
+	commandline.Prepare(app.Flags, app.Commands)
+	return app
+}
+
+const envDescription = `An environment is the services of a compose file in namespaces, networks and cgroups of
+their own, supervised by one process. It is gone with that process, whatever
+happens. docs/environments.md is the guide, docs/compose.md has every key of the file.
+
+EXAMPLES:
+   Bring up what ./compose.yaml describes, show its output, and take it down on Ctrl-C:
+      sandboxrun env up
+   Test against it, and exit with the test's own code:
+      sandboxrun env test -- go test ./...
+   In the background:
+      sandboxrun env up -d --wait
+      sandboxrun env ps
+      sandboxrun env down`
+
+func (inv *invocation) envCommand() *cli.Command {
+	command := &cli.Command{
+		Name:        "env",
+		Usage:       "run the services of a compose file, or a test beside them",
+		Description: envDescription,
+		Flags:       projectFlags(true),
+		Action: func(c *cli.Context) error {
+			if name := c.Args().First(); name != "" {
+				return commandline.Usagef("there is no command %q; sandboxrun env --help lists them", "env "+name)
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
+		Subcommands: []*cli.Command{
+			inv.upCommand(),
+			inv.testCommand(),
+			inv.downCommand(),
+			inv.psCommand(),
+			inv.logsCommand(),
+			inv.execCommand(),
+			inv.statsCommand(),
+			inv.waitCommand(),
+			inv.portCommand(),
+			inv.eventsCommand(),
+			inv.inspectCommand(),
+			inv.configCommand(),
+			inv.listCommand(),
+			inv.gcCommand(),
+		},
+	}
+	return command
+}
