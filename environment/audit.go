@@ -15,6 +15,7 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/cgroup"
 	"github.com/sandboxrun/sandboxrun/internal/sockets"
+	"github.com/sandboxrun/sandboxrun/network/egress"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
 )
 
@@ -23,20 +24,19 @@ type LeftoverKind string
 
 // The kinds of leftovers.
 const (
-	LeftProcess   LeftoverKind = "process"
-	LeftCgroup    LeftoverKind = "cgroup"
-	LeftMount     LeftoverKind = "mount"
-	LeftInterface LeftoverKind = "interface"
-	LeftTable     LeftoverKind = "nftables table"
-	LeftFile      LeftoverKind = "file"
-	LeftLease     LeftoverKind = "lease in the store"
-	LeftSocket    LeftoverKind = "listening socket"
+	LeftProcess LeftoverKind = "process"
+	LeftCgroup  LeftoverKind = "cgroup"
+	LeftMount   LeftoverKind = "mount"
+	LeftNetwork LeftoverKind = "network" // an interface or an nftables table of the host
+	LeftFile    LeftoverKind = "file"
+	LeftLease   LeftoverKind = "lease in the store"
+	LeftSocket  LeftoverKind = "listening socket"
 )
 
 // Leftover is something of an environment that is there after its end.
 type Leftover struct {
 	Kind LeftoverKind `json:"kind"`
-	// Name is a process id, a path, an interface, a lease or an address.
+	// Name is a process id, a path, a lease, an address, or "interface X".
 	Name string `json:"name"`
 }
 
@@ -114,7 +114,16 @@ func (a *audit) mounts() error {
 func isBelow(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
 // egress looks for the host's half of egress.
-func (a *audit) egress() error { return nil }
+func (a *audit) egress() error {
+	if a.record.Egress == "" {
+		return nil
+	}
+	remains, err := egress.Remains(a.record.Egress)
+	for _, name := range remains {
+		a.add(LeftNetwork, name)
+	}
+	return err
+}
 
 func (a *audit) files(keepVolumes bool) error {
 	for _, path := range []string{a.paths.Dir, a.paths.Lock} {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/environment/plan"
+	"github.com/sandboxrun/sandboxrun/network/egress"
 )
 
 const handoverVersion = 1
@@ -37,8 +37,9 @@ type Handover struct {
 	Ports []OpenPort `json:"ports,omitempty"`
 	// Descriptors says which inherited descriptor is what.
 	Descriptors Descriptors `json:"descriptors"`
-	// Egress is the environment's half of egress; nil without.
-	Egress *EgressInside `json:"egress,omitempty"`
+	// Egress is the pair of interfaces of which one end is in the supervisor's network
+	// namespace already; nil without egress.
+	Egress *egress.Link `json:"egress,omitempty"`
 	// KeepOnFailure leaves the services up when a start fails, to be looked at.
 	KeepOnFailure bool `json:"keepOnFailure,omitempty"`
 }
@@ -58,15 +59,6 @@ type Descriptors struct {
 type SecretContent struct {
 	Name    string `json:"name"`
 	Content []byte `json:"content"`
-}
-
-// EgressInside is what the environment's half of egress needs to know of the host's.
-type EgressInside struct {
-	// Interface is the veth end that is in the environment's namespace already.
-	Interface string `json:"interface"`
-	// Addresses are its own, with the prefix of the link; Gateways the host's ends.
-	Addresses []netip.Prefix `json:"addresses"`
-	Gateways  []netip.Addr   `json:"gateways"`
 }
 
 // Paths returns the environment's paths.

@@ -34,7 +34,7 @@ type Record struct {
 	// and the instances are below.
 	Cgroup  string            `json:"cgroup"`
 	Cgroups map[string]string `json:"cgroups"`
-	// Egress is the name of the host's half of egress, see network/egress; empty without.
+	// Egress is the key of the host's half of egress, see network/egress; empty without.
 	Egress string `json:"egress,omitempty"`
 	// Ports are the published ports as they were opened.
 	Ports []OpenPort `json:"ports,omitempty"`

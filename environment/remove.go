@@ -14,6 +14,7 @@ import (
 	"github.com/sandboxrun/sandboxrun/bundles/build"
 	"github.com/sandboxrun/sandboxrun/cgroup"
 	"github.com/sandboxrun/sandboxrun/internal/lockfile"
+	"github.com/sandboxrun/sandboxrun/network/egress"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
 )
 
@@ -185,6 +186,9 @@ func removeHostParts(ctx context.Context, record *Record) error {
 				return err
 			}
 		}
+	}
+	if record.Egress != "" {
+		return egress.Remove(record.Egress)
 	}
 	return nil
 }

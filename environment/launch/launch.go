@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -46,6 +47,8 @@ type Launched struct {
 	Record *environment.Record
 	// Client asks its supervisor.
 	Client *control.Client
+	// Notices are sentences for the user: what was changed on the host, or may be in the way.
+	Notices []string
 
 	process *process
 }
@@ -117,7 +120,7 @@ func Launch(ctx context.Context, opts Options) (_ *Launched, retErr error) {
 	if err := claim.Release(); err != nil {
 		return nil, fmt.Errorf("let go of the lock: %w", err)
 	}
-	return &Launched{Record: b.record, Client: b.client, process: b.process}, nil
+	return &Launched{Record: b.record, Client: b.client, Notices: b.notices, process: b.process}, nil
 }
 
 // birth is a launch on its way.
@@ -134,6 +137,7 @@ type birth struct {
 	// handover is the end of the pipe on which the supervisor waits.
 	handover *os.File
 	client   *control.Client
+	notices  []string
 }
 
 // closeFiles closes what only the supervisor needs.
@@ -179,6 +183,9 @@ func (b *birth) writeRecord(context.Context) error {
 		DieWithParent: b.opts.DieWithParent,
 		Plan:          text,
 	}
+	if out := b.opts.Plan.Egress; out.All || len(out.Rules) > 0 {
+		b.record.Egress = b.record.Paths().Dir // no other environment of this host has it
+	}
 	for _, p := range b.ports {
 		b.record.Ports = append(b.record.Ports, p.OpenPort)
 	}
@@ -187,8 +194,12 @@ func (b *birth) writeRecord(context.Context) error {
 
 func (b *birth) makeDirectories(context.Context) error {
 	paths := b.record.Paths()
+	if err := os.MkdirAll(paths.Data, 0o700); err != nil {
+		return fmt.Errorf("make directories of environment: %w", err)
+	}
 	for _, dir := range []string{paths.Containers, paths.Bundles, paths.Volumes, paths.Logs, paths.Reports} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		// Volumes may be there: they were kept.
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make directories of environment: %w", err)
 		}
 	}

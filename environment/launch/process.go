@@ -8,12 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/environment"
+	"github.com/sandboxrun/sandboxrun/network/egress"
 )
 
 // namespaces are what the supervisor is born into; the services' are its to make.
@@ -147,6 +149,10 @@ func (b *birth) handOver(ctx context.Context) error {
 	if err := b.groups.move(b.process.cmd.Process.Pid); err != nil {
 		return b.orItsEnd(ctx, err)
 	}
+	link, err := b.makeEgress()
+	if err != nil {
+		return b.orItsEnd(ctx, err)
+	}
 	descriptors, ports := b.descriptors()
 	handover := &environment.Handover{
 		Plan:          b.opts.Plan,
@@ -155,6 +161,7 @@ func (b *birth) handOver(ctx context.Context) error {
 		Secrets:       b.secrets,
 		Ports:         ports,
 		Descriptors:   descriptors,
+		Egress:        link,
 		KeepOnFailure: b.opts.KeepOnFailure,
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
@@ -171,6 +178,25 @@ func (b *birth) handOver(ctx context.Context) error {
 		return fmt.Errorf("hand over to the supervisor: %w", err)
 	}
 	return nil
+}
+
+// makeEgress makes the host's half of egress, into the namespace that the supervisor
+// was born into; nil if the plan lets nothing out.
+func (b *birth) makeEgress() (*egress.Link, error) {
+	if b.record.Egress == "" {
+		return nil, nil
+	}
+	namespace, err := os.Open("/proc/" + strconv.Itoa(b.process.cmd.Process.Pid) + "/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("open the environment's network namespace: %w", err)
+	}
+	defer namespace.Close()
+	link, err := egress.Setup(b.record.Egress, namespace)
+	if err != nil {
+		return nil, err
+	}
+	b.notices = append(b.notices, link.Notices...)
+	return &link, nil
 }
 
 // orItsEnd returns err, or how the supervisor ended where that is why.
