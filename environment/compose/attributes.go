@@ -18,7 +18,7 @@ type attribute struct {
 	// path has "*" for names that people choose and "[]" for the items of a list.
 	path   string
 	status status
-	// text says how it differs, or why it is refused and what to do.
+	// text says how it differs, or why it is refused and what to do. What follows " | " is for the documentation only.
 	text string
 	// below makes it the attribute of all keys below, too.
 	below bool
@@ -40,7 +40,7 @@ var attributes = []attribute{
 	{"services.*.annotations", works, "", true},
 	{"services.*.attach", works, "", false},
 	{"services.*.blkio_config", refused, "I/O has no limits in an environment; leave it out", true},
-	{"services.*.build", refused, "nothing is built here; build the image before and name it in `image`, or give `x-sandbox` with `rootfs`, `binary` or `base: docker-archive:FILE`. With `image` and a `pull_policy` other than `build` it is noted", true},
+	{"services.*.build", refused, "nothing is built here; build the image before and name it in `image`, or give `x-sandbox` with `rootfs`, `binary` or `base: docker-archive:FILE` | with a source beside it and no `pull_policy: build` it is noted", true},
 	{"services.*.cap_add", works, "", false},
 	{"services.*.cap_drop", works, "", false},
 	{"services.*.cgroup", refused, "every service has a control group namespace of its own; leave it out", false},
@@ -57,8 +57,8 @@ var attributes = []attribute{
 	{"services.*.cpu_percent", refused, "it is of Windows; write `cpus`", false},
 	{"services.*.cpu_period", differs, "with `cpu_quota` it gives `cpus`, with the kernel's usual period", false},
 	{"services.*.cpu_quota", differs, "with `cpu_period` it gives `cpus`, with the kernel's usual period", false},
-	{"services.*.cpu_rt_period", refused, "realtime scheduling is not supported; leave it out", false},
-	{"services.*.cpu_rt_runtime", refused, "realtime scheduling is not supported; leave it out", false},
+	{"services.*.cpu_rt_period", refused, "nothing is scheduled in real time; leave it out", false},
+	{"services.*.cpu_rt_runtime", refused, "nothing is scheduled in real time; leave it out", false},
 	{"services.*.cpu_shares", works, "", false},
 	{"services.*.cpus", works, "", false},
 	{"services.*.cpuset", works, "", false},
@@ -81,7 +81,7 @@ var attributes = []attribute{
 	{"services.*.deploy.resources.limits.pids", works, "", false},
 	{"services.*.deploy.resources.reservations", works, "", false},
 	{"services.*.deploy.resources.reservations.cpus", noted, "CPUs are not set aside; `cpu_shares` says who gets more", false},
-	{"services.*.deploy.resources.reservations.devices", refused, "devices are not supported; leave it out", true},
+	{"services.*.deploy.resources.reservations.devices", refused, "a sandbox has the usual devices only; leave it out", true},
 	{"services.*.deploy.resources.reservations.generic_resources", refused, "there is no cluster to have them; leave it out", true},
 	{"services.*.deploy.resources.reservations.memory", works, "", false},
 	{"services.*.deploy.restart_policy", differs, "it takes the place of `restart`", false},
@@ -92,8 +92,8 @@ var attributes = []attribute{
 	{"services.*.deploy.rollback_config", noted, "an environment is not updated; it is made anew", true},
 	{"services.*.deploy.update_config", noted, "an environment is not updated; it is made anew", true},
 	{"services.*.develop", noted, "it is of `docker compose watch`", true},
-	{"services.*.device_cgroup_rules", refused, "devices are not supported; leave it out", false},
-	{"services.*.devices", refused, "devices are not supported; leave it out", true},
+	{"services.*.device_cgroup_rules", refused, "a sandbox has the usual devices only; leave it out", false},
+	{"services.*.devices", refused, "a sandbox has the usual devices only; leave it out", true},
 	{"services.*.dns", works, "addresses", false},
 	{"services.*.dns_opt", works, "", false},
 	{"services.*.dns_search", works, "", false},
@@ -108,7 +108,7 @@ var attributes = []attribute{
 	{"services.*.extends", works, "", true},
 	{"services.*.external_links", refused, "an environment is alone; write the service into the file", false},
 	{"services.*.extra_hosts", differs, "addresses; `host-gateway` is refused: the host is not to be reached", true},
-	{"services.*.gpus", refused, "devices are not supported; leave it out", true},
+	{"services.*.gpus", refused, "a sandbox has the usual devices only; leave it out", true},
 	{"services.*.group_add", works, "", false},
 	{"services.*.healthcheck", works, "what it does not say, the image's HEALTHCHECK says", false},
 	{"services.*.healthcheck.disable", works, "", false},
@@ -180,7 +180,7 @@ var attributes = []attribute{
 	{"services.*.pre_stop.[].privileged", works, "", false},
 	{"services.*.pre_stop.[].user", works, "", false},
 	{"services.*.pre_stop.[].working_dir", works, "", false},
-	{"services.*.privileged", refused, "a sandbox that may do everything is none; name capabilities in `cap_add`. `privileged: false` works", false},
+	{"services.*.privileged", refused, "a sandbox that may do everything is none; name capabilities in `cap_add` | `false` works", false},
 	{"services.*.profiles", works, "", false},
 	{"services.*.provider", refused, "nothing is asked of other programs; write a service", true},
 	{"services.*.pull_policy", differs, "`always`, `missing`, `if_not_present` or `never`; `build` and those with a time are refused", false},
@@ -239,7 +239,7 @@ var attributes = []attribute{
 	{"networks.*.driver_opts", differs, "`com.docker.network.driver.mtu` only", true},
 	{"networks.*.enable_ipv4", differs, "`true` only", false},
 	{"networks.*.enable_ipv6", works, "", false},
-	{"networks.*.external", refused, "an environment is alone; leave it out, and the network is its own. `external: false` works", true},
+	{"networks.*.external", refused, "an environment is alone; leave it out, and the network is its own | `false` works", true},
 	{"networks.*.internal", works, "", false},
 	{"networks.*.ipam", works, "", false},
 	{"networks.*.ipam.config", works, "one subnet of IPv4 and one of IPv6", false},
@@ -256,7 +256,7 @@ var attributes = []attribute{
 	{"volumes.*", works, "", false},
 	{"volumes.*.driver", differs, "`local` only", false},
 	{"volumes.*.driver_opts", differs, "`type: none` with `o: bind` and `device: DIRECTORY`, or `type: tmpfs` with mount options in `o`", true},
-	{"volumes.*.external", refused, "an environment is alone; leave it out, or name a directory of the host with `driver_opts`. `external: false` works", true},
+	{"volumes.*.external", refused, "an environment is alone; leave it out, or name a directory of the host with `driver_opts` | `false` works", true},
 	{"volumes.*.labels", noted, "a volume has no labels", true},
 	{"volumes.*.name", noted, "volumes are seen in their environment only, where the key is their name", false},
 
@@ -265,7 +265,7 @@ var attributes = []attribute{
 	{"secrets.*.driver", refused, "use `file` or `environment`", false},
 	{"secrets.*.driver_opts", refused, "use `file` or `environment`", true},
 	{"secrets.*.environment", works, "", false},
-	{"secrets.*.external", refused, "there is no store of secrets; use `file` or `environment`. `external: false` works", true},
+	{"secrets.*.external", refused, "there is no store of secrets; use `file` or `environment` | `false` works", true},
 	{"secrets.*.file", works, "", false},
 	{"secrets.*.labels", noted, "a secret has no labels", true},
 	{"secrets.*.name", noted, "secrets are seen in their environment only, where the key is their name", false},
@@ -275,7 +275,7 @@ var attributes = []attribute{
 	{"configs.*", works, "", false},
 	{"configs.*.content", works, "", false},
 	{"configs.*.environment", works, "", false},
-	{"configs.*.external", refused, "there is no store of configs; use `file`, `environment` or `content`. `external: false` works", true},
+	{"configs.*.external", refused, "there is no store of configs; use `file`, `environment` or `content` | `false` works", true},
 	{"configs.*.file", works, "", false},
 	{"configs.*.labels", noted, "a config has no labels", true},
 	{"configs.*.name", noted, "configs are seen in their environment only, where the key is their name", false},
@@ -300,7 +300,7 @@ func attributeOf(table map[string]*attribute, pattern string) attribute {
 			return *a
 		}
 	}
-	return attribute{path: pattern, status: refused, text: "it is not supported; leave it out"}
+	return attribute{path: pattern, status: refused, text: "nobody would carry it out; leave it out"}
 }
 
 func cutLast(pattern string) (before, last string) {

@@ -42,6 +42,9 @@ func (c *converter) draft() plan.Draft {
 			d.Networks = append(d.Networks, c.network(name, c.project.Networks[name]))
 		}
 	}
+	if _, declared := c.project.Networks[defaultNetwork]; !declared && c.used["networks."+defaultNetwork] {
+		d.Networks = append(d.Networks, plan.NetworkRequest{Name: defaultNetwork})
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.project.Volumes)) {
 		if c.used["volumes."+name] {
 			d.Plan.Volumes = append(d.Plan.Volumes, c.volume(name, c.project.Volumes[name]))
@@ -97,11 +100,10 @@ func (c *converter) missing(path []string, file string, required bool) bool {
 		if within, relErr := filepath.Rel(c.sources.dir, file); relErr == nil {
 			text = within
 		}
-		at := c.walk.find(path, text)
-		if dotted := c.walk.find(path, "./"+text); dotted.text != "" {
-			at = dotted
+		names := func(value func(string) string) bool {
+			return written(text)(value) || written("./"+text)(value) || written(file)(value)
 		}
-		c.problems = append(c.problems, &Problem{File: at.file, Line: at.line, Column: at.column, Key: words(path), Text: reason(err) + "; make it, or leave it out"})
+		c.addItemf(path, names, "%s; make it, or leave it out", reason(err))
 	}
 	return true
 }
@@ -128,7 +130,7 @@ func (c *converter) service(name string, s types.ServiceConfig) plan.ServiceRequ
 		Name:        name,
 		Entrypoint:  s.Entrypoint,
 		Command:     s.Command,
-		Environment: environment(s.Environment),
+		Environment: c.environment(child(path, "environment"), s.Environment),
 		User:        s.User,
 		GroupAdd:    s.GroupAdd,
 		WorkingDir:  s.WorkingDir,
@@ -160,9 +162,12 @@ func (c *converter) service(name string, s types.ServiceConfig) plan.ServiceRequ
 }
 
 // environment is sorted by name; variables without a value are not set.
-func environment(variables types.MappingWithEquals) []string {
+func (c *converter) environment(path []string, variables types.MappingWithEquals) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		if name == "" || strings.ContainsAny(name, "=\x00") {
+			c.addf(path, "%q is no name of a variable; look at the env_file too", name)
+		}
 		if value := variables[name]; value != nil {
 			out = append(out, name+"="+*value)
 		}
@@ -194,12 +199,15 @@ func (c *converter) image(path []string, s types.ServiceConfig, out *plan.Servic
 	case types.PullPolicyAlways, types.PullPolicyNever:
 		out.Image.Pull = s.PullPolicy
 	case types.PullPolicyBuild:
-		c.refusef(child(path, "pull_policy"), "", "nothing is built here; leave it out, and name an image that is built")
+		c.refusef(child(path, "pull_policy"), "nothing is built here; leave it out, and name an image that is built")
 	default:
-		c.refusef(child(path, "pull_policy"), "", "%q is not supported; write always, missing or never", s.PullPolicy)
+		c.refusef(child(path, "pull_policy"), "%q is not supported; write always, missing or never", s.PullPolicy)
 	}
+	before := len(c.problems)
 	c.sandboxOfService(path, s, out)
-	if out.Image.Source == "" && !out.Image.Host && s.Build == nil && s.Provider == nil {
+	// Where build, provider or x-sandbox is an error, that is enough.
+	told := (s.Build != nil || s.Provider != nil) && !c.options.IgnoreUnsupported || len(c.problems) > before
+	if out.Image.Source == "" && !out.Image.Host && !told {
 		c.addf(path, "it has neither image nor x-sandbox; write image: NAME, or x-sandbox: {rootfs: DIR}, {binary: FILE} or {host: true}")
 	}
 }
@@ -218,11 +226,11 @@ func (c *converter) security(path []string, s types.ServiceConfig, out *service.
 		}
 		key, _, _ := strings.Cut(strings.Replace(option, ":", "=", 1), "=")
 		if key == "label" || key == "systempaths" {
-			c.refusef(child(path, "security_opt"), option, "%q is not supported; leave it out", option)
+			c.refusef(child(path, "security_opt"), "%q is not supported; leave it out", option)
 			continue
 		}
 		if err := out.SetSecurityOption(option, read); err != nil {
-			c.addItemf(child(path, "security_opt"), option, "%v", err)
+			c.addItemf(child(path, "security_opt"), written(option), "%s", strings.TrimPrefix(err.Error(), "security_opt: "))
 		}
 	}
 }
@@ -257,7 +265,7 @@ func (c *converter) grant(path []string, f types.FileReferenceConfig, prefix, di
 	if f.Mode != nil {
 		g.Mode = fs.FileMode(*f.Mode)
 		if *f.Mode < 0 || *f.Mode > 0o777 {
-			c.addItemf(path, f.Source, "the mode %o of %q is none of a file; write for example 0444", *f.Mode, f.Source)
+			c.addItemf(path, written(f.Source), "the mode %o of %q is none of a file; write for example 0444", *f.Mode, f.Source)
 		}
 	}
 	return g
@@ -269,7 +277,7 @@ func (c *converter) owner(path []string, name, id string, unset int) int {
 	}
 	n, err := parseID(id)
 	if err != nil {
-		c.addItemf(path, name, "%q is no number of a user or group, of %q; write one", id, name)
+		c.addItemf(path, written(name), "%q is no number of a user or group, of %q; write one", id, name)
 	}
 	return n
 }
@@ -290,8 +298,8 @@ func (c *converter) secret(key, name string, f types.FileObjectConfig) plan.Secr
 			given++
 		}
 	}
-	if bool(f.External) || f.Driver != "" || f.TemplateDriver != "" {
-		return out // it is refused already
+	if (bool(f.External) || f.Driver != "" || f.TemplateDriver != "") && !c.options.IgnoreUnsupported {
+		return out // that is an error already
 	}
 	forms := "file or environment"
 	if key == "configs" {

@@ -103,7 +103,7 @@ func (c *converter) restart(path []string, s types.ServiceConfig, out *plan.Serv
 
 func (c *converter) hooks(path []string, s types.ServiceConfig, out *plan.ServiceRequest) {
 	for i, h := range s.PreStart {
-		hook := plan.Hook{Command: h.Command, User: h.User, Privileged: h.Privileged, WorkingDir: h.WorkingDir, Environment: environment(h.Environment), PerReplica: h.PerReplica}
+		hook := plan.Hook{Command: h.Command, User: h.User, Privileged: h.Privileged, WorkingDir: h.WorkingDir, Environment: c.environment(child(path, "pre_start"), h.Environment), PerReplica: h.PerReplica}
 		if h.Image != "" && h.Image != s.Image {
 			hook.Image = &plan.Image{Source: "docker://" + h.Image, Pull: out.Image.Pull, Platform: h.Platform, DockerDefaults: true}
 		}
@@ -123,7 +123,7 @@ func (c *converter) serviceHooks(path []string, hooks []types.ServiceHook) []pla
 		if len(h.Command) == 0 {
 			c.addf(path, "a step needs a command")
 		}
-		out = append(out, plan.Hook{Command: h.Command, User: h.User, Privileged: h.Privileged, WorkingDir: h.WorkingDir, Environment: environment(h.Environment)})
+		out = append(out, plan.Hook{Command: h.Command, User: h.User, Privileged: h.Privileged, WorkingDir: h.WorkingDir, Environment: c.environment(path, h.Environment)})
 	}
 	return out
 }

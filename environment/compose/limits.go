@@ -146,7 +146,7 @@ func (c *converter) replicas(path []string, s types.ServiceConfig) int {
 	case "global":
 		return 1
 	default:
-		c.refusef(append(child(path, "deploy"), "mode"), "", "%q is not supported; write replicated, or leave it out", deploy.Mode)
+		c.refusef(append(child(path, "deploy"), "mode"), "%q is not supported; write replicated, or leave it out", deploy.Mode)
 	}
 	if s.Scale != nil && deploy.Replicas != nil && *s.Scale != *deploy.Replicas {
 		c.addf(child(path, "scale"), "it says %d and deploy.replicas says %d; leave one of them out", *s.Scale, *deploy.Replicas)

@@ -59,7 +59,7 @@ func Load(ctx context.Context, o Options) (*plan.Plan, []Ignored, error) {
 	foreign := w.follow(s.dir)
 	order := s.names()
 	if len(w.problems) > 0 {
-		return nil, nil, w.problems.sorted(order)
+		return nil, nil, append(w.problems, w.refused(o)...).sorted(order)
 	}
 	project, err := s.load(ctx, o, foreign)
 	if err != nil {
@@ -70,17 +70,18 @@ func Load(ctx context.Context, o Options) (*plan.Plan, []Ignored, error) {
 	draft := c.draft()
 	ignored = append(append(ignored, c.ignored...), w.unsetVariables()...)
 	ignored = sortIgnored(ignored, order)
-	if len(c.problems) > 0 {
-		return nil, ignored, c.problems.sorted(order)
-	}
-	if o.Adjust != nil {
+	if o.Adjust != nil && len(c.problems) == 0 {
 		if err := o.Adjust(&draft); err != nil {
 			return nil, ignored, err
 		}
 	}
+	// What the plan finds is told beside what the conversion found.
 	p, err := draft.Complete()
 	if err != nil {
-		return nil, ignored, c.placed(err).sorted(order)
+		c.problems = append(c.problems, c.placed(err)...)
+	}
+	if len(c.problems) > 0 {
+		return nil, ignored, c.problems.sorted(order)
 	}
 	return p, ignored, nil
 }
@@ -143,15 +144,26 @@ func (w *walk) explain(err error) error {
 	return Problems{p}
 }
 
+// refused tells what is not supported where the files are not sound enough to know which services are started.
+func (w *walk) refused(o Options) Problems {
+	var out Problems
+	for _, r := range w.refusals {
+		if r.status == refused && !o.IgnoreUnsupported && !w.takenBack(r) && (r.service() == "" || !w.profiled[r.service()]) {
+			out = append(out, r.problem())
+		}
+	}
+	return out
+}
+
 // refusals are the keys that are not carried out, as far as they are of services that are started.
 func (c *converter) refusals() []Ignored {
 	var ignored []Ignored
 	for _, r := range c.walk.refusals {
-		if c.idle(r.path) || c.walk.takenBack(r) {
+		if _, disabled := c.project.DisabledServices[r.service()]; disabled || c.walk.takenBack(r) {
 			continue
 		}
 		if r.status == refused && !c.options.IgnoreUnsupported {
-			c.problems = append(c.problems, &Problem{File: r.at.file, Line: r.at.line, Column: r.at.column, Key: words(r.path), Text: "it is not supported: " + r.text})
+			c.problems = append(c.problems, r.problem())
 			continue
 		}
 		ignored = append(ignored, Ignored{File: r.at.file, Line: r.at.line, Column: r.at.column, Key: words(r.path), Reason: r.text, Unsupported: r.status == refused})
@@ -159,13 +171,16 @@ func (c *converter) refusals() []Ignored {
 	return ignored
 }
 
-// idle tells whether a path is of a service that no profile enables.
-func (c *converter) idle(path []string) bool {
-	if len(path) < 2 || path[0] != "services" {
-		return false
+// service is whose key it is; empty for none's.
+func (r refusal) service() string {
+	if len(r.path) > 1 && r.path[0] == "services" {
+		return r.path[1]
 	}
-	_, disabled := c.project.DisabledServices[path[1]]
-	return disabled
+	return ""
+}
+
+func (r refusal) problem() *Problem {
+	return &Problem{File: r.at.file, Line: r.at.line, Column: r.at.column, Key: words(r.path), Text: "not supported: " + r.text}
 }
 
 // takenBack tells whether a later file resets what was refused.
@@ -183,35 +198,53 @@ func (c *converter) placed(err error) Problems {
 	}
 	var out Problems
 	for _, p := range found {
-		at := c.walk.find(p.Path, "")
-		if at == (place{}) {
-			at.file = c.sources.files[0].name
-		}
-		out = append(out, &Problem{File: at.file, Line: at.line, Column: at.column, Key: words(p.Path), Text: p.Text})
+		out = append(out, c.problem(c.walk.find(p.Path), p.Path, p.Text))
 	}
 	return out
 }
 
-func (c *converter) addf(path []string, format string, args ...any) {
-	c.addItemf(path, "", format, args...)
-}
-
-// addItemf tells of the item of a list that is written as text.
-func (c *converter) addItemf(path []string, text, format string, args ...any) {
-	at := c.walk.find(path, text)
-	if at == (place{}) {
+// problem is at a place, or where that is not known, of the first file.
+func (c *converter) problem(at place, path []string, text string) *Problem {
+	if at.file == "" {
 		at.file = c.sources.files[0].name
 	}
-	c.problems = append(c.problems, &Problem{File: at.file, Line: at.line, Column: at.column, Key: words(path), Text: fmt.Sprintf(format, args...)})
+	return &Problem{File: at.file, Line: at.line, Column: at.column, Key: words(path), Text: text}
+}
+
+func (c *converter) addf(path []string, format string, args ...any) {
+	c.problems = append(c.problems, c.problem(c.walk.find(path), path, fmt.Sprintf(format, args...)))
+}
+
+// addItemf tells of the item of a list at path that matches, see walk.item.
+func (c *converter) addItemf(path []string, matches func(value func(string) string) bool, format string, args ...any) {
+	at, found := c.walk.item(path, matches)
+	if !found {
+		at = c.walk.find(path)
+	}
+	c.problems = append(c.problems, c.problem(at, path, fmt.Sprintf(format, args...)))
 }
 
 // refusef tells of a value that is not supported where others of its key are.
-func (c *converter) refusef(path []string, text, format string, args ...any) {
-	at := c.walk.find(path, text)
-	message := fmt.Sprintf(format, args...)
+func (c *converter) refusef(path []string, format string, args ...any) {
+	p := c.problem(c.walk.find(path), path, fmt.Sprintf(format, args...))
 	if c.options.IgnoreUnsupported {
-		c.ignored = append(c.ignored, Ignored{File: at.file, Line: at.line, Column: at.column, Key: words(path), Reason: message, Unsupported: true})
+		c.ignored = append(c.ignored, Ignored{File: p.File, Line: p.Line, Column: p.Column, Key: p.Key, Reason: p.Text, Unsupported: true})
 		return
 	}
-	c.problems = append(c.problems, &Problem{File: at.file, Line: at.line, Column: at.column, Key: words(path), Text: message})
+	c.problems = append(c.problems, p)
+}
+
+// mountedAt matches the item of volumes with a target.
+func mountedAt(target string) func(func(string) string) bool {
+	return func(value func(string) string) bool {
+		text := value("")
+		return value("target") == target || text == target || strings.HasSuffix(text, ":"+target) || strings.Contains(text, ":"+target+":")
+	}
+}
+
+// written matches the item that is a text.
+func written(text string) func(func(string) string) bool {
+	return func(value func(string) string) bool {
+		return value("") == text || value("source") == text || value("path") == text
+	}
 }

@@ -15,26 +15,30 @@ import (
 	"github.com/sandboxrun/sandboxrun/environment/plan"
 )
 
-// mtuOption is docker's name for a bridge's MTU.
-const mtuOption = "com.docker.network.driver.mtu"
+const (
+	// mtuOption is docker's name for a bridge's MTU.
+	mtuOption = "com.docker.network.driver.mtu"
+	// defaultNetwork is that of services that name none.
+	defaultNetwork = "default"
+)
 
 func (c *converter) network(name string, n types.NetworkConfig) plan.NetworkRequest {
 	path := []string{"networks", name}
 	out := plan.NetworkRequest{Name: name, Internal: n.Internal, IPv6: n.EnableIPv6 != nil && *n.EnableIPv6}
 	if n.Driver != "" && n.Driver != "bridge" && n.Driver != "default" {
-		c.refusef(child(path, "driver"), "", "%q is not supported; write bridge, or leave it out", n.Driver)
+		c.refusef(child(path, "driver"), "%q is not supported; write bridge, or leave it out", n.Driver)
 	}
 	if n.EnableIPv4 != nil && !*n.EnableIPv4 {
-		c.refusef(child(path, "enable_ipv4"), "", "a network without IPv4 is not supported; leave it out")
+		c.refusef(child(path, "enable_ipv4"), "a network without IPv4 is not supported; leave it out")
 	}
 	if d := n.Ipam.Driver; d != "" && d != "default" {
-		c.refusef(append(child(path, "ipam"), "driver"), "", "%q is not supported; leave it out", d)
+		c.refusef(append(child(path, "ipam"), "driver"), "%q is not supported; leave it out", d)
 	}
 	for _, option := range slices.Sorted(maps.Keys(n.DriverOpts)) {
 		value := n.DriverOpts[option]
 		at := append(child(path, "driver_opts"), option)
 		if option != mtuOption {
-			c.refusef(at, "", "this option is not supported; there is %s", mtuOption)
+			c.refusef(at, "this option is not supported; there is %s", mtuOption)
 			continue
 		}
 		mtu, err := strconv.Atoi(value)
@@ -84,12 +88,12 @@ func (c *converter) address(path []string, text string) netip.Addr {
 	return a
 }
 
-// namespaces that a service shares.
+// namespaces that a service shares with another one.
 func (c *converter) namespaces(path []string, s types.ServiceConfig, out *plan.ServiceRequest) {
 	shared := func(key, value string) string {
 		name, ok := strings.CutPrefix(value, types.ServicePrefix)
 		if !ok {
-			c.refusef(child(path, key), "", "%q is not supported; write service:NAME, or leave it out", value)
+			c.refusef(child(path, key), "%q is not supported; write service:NAME, or leave it out", value)
 			return ""
 		}
 		return name
@@ -97,9 +101,14 @@ func (c *converter) namespaces(path []string, s types.ServiceConfig, out *plan.S
 	switch s.NetworkMode {
 	case "", "none":
 	case "host":
-		c.refusef(child(path, "network_mode"), "", "the host's network is not for the services of an environment; publish ports with ports, and let traffic out with x-sandbox: {egress: all}")
+		c.refusef(child(path, "network_mode"), "the host's network is not for the services of an environment; publish ports with ports, and let traffic out with x-sandbox: {egress: all}")
 	default:
 		out.JoinNetwork = shared("network_mode", s.NetworkMode)
+	}
+	if s.NetworkMode != "" && s.NetworkMode != "none" && out.JoinNetwork == "" && c.options.IgnoreUnsupported {
+		// As if nothing had been said.
+		out.Networks = []plan.Membership{{Network: defaultNetwork}}
+		c.used["networks."+defaultNetwork] = true
 	}
 	if s.Pid != "" {
 		out.JoinPID = shared("pid", s.Pid)
@@ -153,7 +162,7 @@ func (c *converter) hosts(path []string, s types.ServiceConfig, out *service.Ser
 	for _, name := range slices.Sorted(maps.Keys(s.ExtraHosts)) {
 		for _, text := range s.ExtraHosts[name] {
 			if text == "host-gateway" {
-				c.refusef(child(path, "extra_hosts"), "", "the host cannot be reached as host-gateway; leave it out, or run what it is for as a service")
+				c.refusef(child(path, "extra_hosts"), "the host cannot be reached as host-gateway; leave it out, or run what it is for as a service")
 				continue
 			}
 			if a := c.address(child(path, "extra_hosts"), strings.Trim(text, "[]")); a.IsValid() {
@@ -168,7 +177,10 @@ func (c *converter) ports(path []string, s types.ServiceConfig, out *plan.Servic
 	for _, p := range s.Ports {
 		port, problem := portOf(p)
 		if problem != "" {
-			c.addItemf(path, p.Published, "%s", problem)
+			of := func(value func(string) string) bool {
+				return value("published") == p.Published && value("target") == strconv.Itoa(int(p.Target)) || strings.HasPrefix(value("")+"/", fmt.Sprintf("%d/", p.Target))
+			}
+			c.addItemf(path, of, "%s", problem)
 			continue
 		}
 		out.Ports = append(out.Ports, port)

@@ -194,11 +194,14 @@ func (c *converter) probes(path []string, value any) []plan.Probe {
 func (c *converter) probesOf(path []string, value any) []plan.Probe {
 	var out []plan.Probe
 	var timeout time.Duration
-	add := func(kind plan.ProbeKind, simple func(p *plan.Probe, at []string, v any), keys func(p *plan.Probe) map[string]reading) reading {
+	add := func(kind plan.ProbeKind, needs string, simple func(p *plan.Probe, at []string, v any), keys func(p *plan.Probe) map[string]reading) reading {
 		return func(at []string, v any) {
 			p := plan.Probe{Kind: kind}
-			if _, long := v.(map[string]any); long && keys != nil {
+			if long, ok := v.(map[string]any); ok && keys != nil {
 				c.keys(at, v, keys(&p))
+				if _, given := long[needs]; !given {
+					c.addf(at, "it needs a %s", needs)
+				}
 			} else {
 				simple(&p, at, v)
 			}
@@ -216,12 +219,12 @@ func (c *converter) probesOf(path []string, value any) []plan.Probe {
 	}
 	c.keys(path, value, map[string]reading{
 		"timeout": func(at []string, v any) { timeout = c.span(at, v) },
-		"tcp":     add(plan.ProbeTCP, port, func(p *plan.Probe) map[string]reading { return common(p, nil) }),
-		"http":    add(plan.ProbeHTTP, port, func(p *plan.Probe) map[string]reading { return common(p, c.httpKeys(p)) }),
-		"grpc": add(plan.ProbeGRPC, port, func(p *plan.Probe) map[string]reading {
+		"tcp":     add(plan.ProbeTCP, "port", port, func(p *plan.Probe) map[string]reading { return common(p, nil) }),
+		"http":    add(plan.ProbeHTTP, "port", port, func(p *plan.Probe) map[string]reading { return common(p, c.httpKeys(p)) }),
+		"grpc": add(plan.ProbeGRPC, "port", port, func(p *plan.Probe) map[string]reading {
 			return common(p, map[string]reading{"service": func(at []string, v any) { p.GRPCService = c.word(at, v) }})
 		}),
-		"log": add(plan.ProbeLog, func(p *plan.Probe, at []string, v any) { p.Pattern = c.pattern(at, v) }, func(p *plan.Probe) map[string]reading {
+		"log": add(plan.ProbeLog, "pattern", func(p *plan.Probe, at []string, v any) { p.Pattern = c.pattern(at, v) }, func(p *plan.Probe) map[string]reading {
 			return map[string]reading{
 				"pattern": func(at []string, v any) { p.Pattern = c.pattern(at, v) },
 				"times":   func(at []string, v any) { p.Times = c.whole(at, v, 1, 1_000_000) },
@@ -232,13 +235,13 @@ func (c *converter) probesOf(path []string, value any) []plan.Probe {
 				out = append(out, plan.Probe{Kind: plan.ProbeNotify})
 			}
 		},
-		"listen": add(plan.ProbeListen, port, nil),
+		"listen": add(plan.ProbeListen, "port", port, nil),
 	})
 	for i := range out {
 		out[i].Timeout = timeout
 		c.checkProbe(child(path, string(out[i].Kind)), out[i])
 	}
-	if mapping, ok := value.(map[string]any); ok && len(out) == 0 && len(mapping) > 0 && timeout != 0 {
+	if len(out) == 0 && timeout != 0 {
 		c.addf(path, "there is nothing to wait for; write one of tcp, http, grpc, log, notify and listen")
 	}
 	return out
@@ -264,17 +267,6 @@ func (c *converter) httpKeys(p *plan.Probe) map[string]reading {
 }
 
 func (c *converter) checkProbe(path []string, p plan.Probe) {
-	switch p.Kind {
-	case plan.ProbeTCP, plan.ProbeHTTP, plan.ProbeGRPC, plan.ProbeListen:
-		if p.Port == 0 && len(c.problems) == 0 {
-			c.addf(path, "it needs a port")
-		}
-	case plan.ProbeLog:
-		if p.Pattern == "" && len(c.problems) == 0 {
-			c.addf(path, "it needs a pattern")
-		}
-	case plan.ProbeNotify:
-	}
 	if p.Path != "" && !strings.HasPrefix(p.Path, "/") {
 		c.addf(child(path, "path"), "it must begin with /, not %q", p.Path)
 	}

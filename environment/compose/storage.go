@@ -19,7 +19,7 @@ func (c *converter) storage(path []string, s types.ServiceConfig, out *plan.Serv
 	at := child(path, "volumes")
 	for _, v := range s.Volumes {
 		if !filepath.IsAbs(v.Target) {
-			c.addItemf(at, v.Target, "an entry needs an absolute target, not %q", v.Target)
+			c.addItemf(at, mountedAt(v.Target), "an entry needs an absolute target, not %q", v.Target)
 			continue
 		}
 		switch v.Type {
@@ -36,17 +36,17 @@ func (c *converter) storage(path []string, s types.ServiceConfig, out *plan.Serv
 				m.Options = append(m.Options, fmt.Sprintf("mode=%04o", v.Tmpfs.Mode))
 			}
 			if v.Source != "" {
-				c.addItemf(at, v.Target, "a tmpfs has no source; leave it out")
+				c.addItemf(at, mountedAt(v.Target), "a tmpfs has no source; leave it out")
 			}
 			out.Sandbox.Mounts = append(out.Sandbox.Mounts, m)
 		default:
-			c.refusef(at, "", "a volume of type %q is not supported; write bind, volume or tmpfs", v.Type)
+			c.refusef(at, "a volume of type %q is not supported; write bind, volume or tmpfs", v.Type)
 		}
 	}
 	for _, text := range s.Tmpfs {
 		m, err := service.ParseTmpfs(text)
 		if err != nil {
-			c.addItemf(child(path, "tmpfs"), text, "%v", err)
+			c.addItemf(child(path, "tmpfs"), written(text), "%v", err)
 			continue
 		}
 		out.Sandbox.Mounts = append(out.Sandbox.Mounts, m)
@@ -56,7 +56,7 @@ func (c *converter) storage(path []string, s types.ServiceConfig, out *plan.Serv
 func (c *converter) bind(path []string, v types.ServiceVolumeConfig, out *plan.ServiceRequest) {
 	m := service.Mount{Kind: service.Bind, Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly}
 	if v.Source == "" {
-		c.addItemf(path, v.Target, "a bind needs a source")
+		c.addItemf(path, mountedAt(v.Target), "a bind needs a source")
 		return
 	}
 	if b := v.Bind; b != nil {
@@ -65,12 +65,11 @@ func (c *converter) bind(path []string, v types.ServiceVolumeConfig, out *plan.S
 			c.addf(path, "%q is no mount propagation; write private, rprivate, shared, rshared, slave or rslave", m.Propagation)
 		}
 		if b.Recursive != "" && b.Recursive != "enabled" {
-			c.refusef(path, "", "recursive: %s is not supported; leave it out", b.Recursive)
+			c.refusef(path, "recursive: %s is not supported; leave it out", b.Recursive)
 		}
 	}
 	if _, err := os.Stat(v.Source); err != nil {
-		item := c.walk.findItem(path, func(text string) bool { return strings.HasSuffix(strings.TrimSuffix(text, ":ro"), ":"+v.Target) })
-		c.addItemf(path, item, "%s of the host; make it, or leave it out", reason(err))
+		c.addItemf(path, mountedAt(v.Target), "%s of the host; make it, or leave it out", reason(err))
 	}
 	out.Sandbox.Mounts = append(out.Sandbox.Mounts, m)
 }
@@ -99,12 +98,12 @@ func (c *converter) volume(name string, v types.VolumeConfig) plan.Volume {
 		c.addf(path, "%q is no name here: write letters, digits, _ . and - after a letter or digit", name)
 	}
 	if v.Driver != "" && v.Driver != "local" {
-		c.refusef(child(path, "driver"), "", "%q is not supported; write local, or leave it out", v.Driver)
+		c.refusef(child(path, "driver"), "%q is not supported; write local, or leave it out", v.Driver)
 		return out
 	}
 	for _, option := range slices.Sorted(maps.Keys(v.DriverOpts)) {
 		if !slices.Contains([]string{"type", "o", "device", "size"}, option) {
-			c.refusef(append(child(path, "driver_opts"), option), "", "this option is not supported; there are type, o and device")
+			c.refusef(append(child(path, "driver_opts"), option), "this option is not supported; there are type, o and device")
 		}
 	}
 	kind, device := v.DriverOpts["type"], v.DriverOpts["device"]
@@ -132,11 +131,11 @@ func (c *converter) volume(name string, v types.VolumeConfig) plan.Volume {
 		}
 		for _, option := range options {
 			if option != "bind" && option != "rbind" {
-				c.refusef(at, "", "the option %q of a directory is not supported; leave it out, and write :ro at the mount for a read-only one", option)
+				c.refusef(at, "the option %q of a directory is not supported; leave it out, and write :ro at the mount for a read-only one", option)
 			}
 		}
 	default:
-		c.refusef(at, "", "a volume of type %q is not supported; there are type: none with o: bind, and type: tmpfs", kind)
+		c.refusef(at, "a volume of type %q is not supported; there are type: none with o: bind, and type: tmpfs", kind)
 	}
 	return out
 }

@@ -24,6 +24,8 @@ type walk struct {
 	refusals []refusal
 	// places by joined path; later files win, as they do in the merge.
 	places map[string]place
+	// profiled are services that a profile enables.
+	profiled map[string]bool
 	// resets are paths that a later file takes back by !reset.
 	resets [][]string
 	// references are files that the files name.
@@ -64,7 +66,7 @@ type reference struct {
 }
 
 func newWalk(lookup template.Mapping) *walk {
-	return &walk{lookup: lookup, attributes: attributeTable(), places: map[string]place{}, unset: map[string]place{}}
+	return &walk{lookup: lookup, attributes: attributeTable(), places: map[string]place{}, profiled: map[string]bool{}, unset: map[string]place{}}
 }
 
 // read walks one file.
@@ -147,8 +149,11 @@ func (w *walk) mapping(n *yaml.Node, s *shape, path []string, pattern string, de
 		here := child(path, key)
 		w.places[joined(here)] = w.at(e.key)
 		if s.extensible && strings.HasPrefix(key, "x-") {
-			if key == sandboxKey {
+			switch {
+			case key == sandboxKey:
 				w.remember(e.value, here, depth+1)
+			case spelling.Nearest(key, []string{sandboxKey}) != "":
+				w.refusals = append(w.refusals, refusal{path: here, at: w.at(e.key), status: noted, text: "it is an extension that nobody knows; did you mean " + sandboxKey + "?", sequence: len(w.resets)})
 			}
 			continue
 		}
@@ -209,6 +214,8 @@ func (w *walk) attribute(e entry, path []string, pattern string, siblings *yaml.
 		return true
 	case isFalse(e.value):
 		return true // what is off need not be there
+	case a.status == noted && a.path != pattern:
+		return true // it is told of the key above
 	case pattern == "services.*.build" && w.prebuilt(siblings):
 		a.status, a.text = noted, "the image is taken, and nothing is built"
 	}
@@ -218,8 +225,11 @@ func (w *walk) attribute(e entry, path []string, pattern string, siblings *yaml.
 	return a.status != refused
 }
 
-// plain takes the marks of the documentation off.
-func plain(text string) string { return strings.ReplaceAll(text, "`", "") }
+// plain takes off what is for the documentation.
+func plain(text string) string {
+	text, _, _ = strings.Cut(text, " | ")
+	return strings.ReplaceAll(text, "`", "")
+}
 
 func isFalse(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!bool" && strings.EqualFold(n.Value, "false")
@@ -287,6 +297,10 @@ func (w *walk) scalar(n *yaml.Node, s *shape, path []string, pattern string) {
 	}
 	if kinds&null != 0 {
 		return
+	}
+	if p, ok := w.places[joined(path)]; ok {
+		p.text = value
+		w.places[joined(path)] = p
 	}
 	if len(s.words) > 0 && s.kinds&mapping == 0 && !contains(s.words, value) {
 		w.addf(n, path, "%q is none of %s", value, strings.Join(s.words, ", "))
@@ -417,6 +431,9 @@ func (w *walk) remember(n *yaml.Node, path []string, depth int) {
 func (w *walk) refers(n *yaml.Node, path []string, pattern string) {
 	included := false
 	switch pattern {
+	case "services.*.profiles":
+		w.profiled[path[1]] = len(n.Content) > 0
+		return
 	case "services.*.extends.file":
 	case "include":
 		for _, item := range n.Content {
@@ -445,42 +462,43 @@ func (w *walk) refer(n *yaml.Node, path []string, included bool) {
 	}
 }
 
-// find returns where a path was written: itself, or the nearest above it. Of a list's items, that with the text is taken.
-func (w *walk) find(path []string, itemText string) place {
-	if itemText != "" {
-		for i := 0; ; i++ {
-			p, ok := w.places[joined(child(path, "["+strconv.Itoa(i)+"]"))]
-			if !ok {
-				break
-			}
-			if p.text == itemText {
-				return p
-			}
-		}
-	}
+// find returns where a path was written: itself, the item of a list that is its last word, or the nearest above it.
+func (w *walk) find(path []string) place {
 	for ; len(path) > 0; path = path[:len(path)-1] {
 		if p, ok := w.places[joined(path)]; ok {
+			return p
+		}
+		above, word := path[:len(path)-1], path[len(path)-1]
+		if p, ok := w.item(above, func(value func(string) string) bool { return value("") == word }); ok {
 			return p
 		}
 	}
 	return place{}
 }
 
+// item returns where the first item of a list was written that matches. value gives the text of a key of the item, of ""
+// the item's own.
+func (w *walk) item(path []string, matches func(value func(key string) string) bool) (place, bool) {
+	for i := 0; ; i++ {
+		here := child(path, "["+strconv.Itoa(i)+"]")
+		p, ok := w.places[joined(here)]
+		if !ok {
+			return place{}, false
+		}
+		value := func(key string) string {
+			if key == "" {
+				return p.text
+			}
+			return w.places[joined(child(here, key))].text
+		}
+		if matches(value) {
+			return p, true
+		}
+	}
+}
+
 // wrote tells whether a path is in a file.
 func (w *walk) wrote(path []string) bool {
 	_, ok := w.places[joined(path)]
 	return ok
-}
-
-// findItem returns the text of the first item of a list that matches.
-func (w *walk) findItem(path []string, matches func(string) bool) string {
-	for i := 0; ; i++ {
-		p, ok := w.places[joined(child(path, "["+strconv.Itoa(i)+"]"))]
-		if !ok {
-			return ""
-		}
-		if p.text != "" && matches(p.text) {
-			return p.text
-		}
-	}
 }

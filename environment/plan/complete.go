@@ -147,6 +147,11 @@ func (c *completion) checkDependencies(s *ServiceRequest) {
 	})
 	for _, d := range s.DependsOn {
 		other, known := c.services[d.Service]
+		// A link or a shared namespace makes a dependency, and is told of by itself.
+		linked := slices.ContainsFunc(s.Links, func(l Link) bool { return l.Service == d.Service })
+		if !known && (linked || slices.Contains([]string{s.JoinNetwork, s.JoinPID, s.JoinIPC}, d.Service)) {
+			continue
+		}
 		switch {
 		case !known:
 			c.addf(at(s.Name, "depends_on", d.Service), "%q is no service%s", d.Service, c.hint(d.Service))
