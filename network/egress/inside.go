@@ -13,6 +13,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sandboxrun/sandboxrun/network/names"
 )
 
 const (
@@ -114,6 +116,8 @@ func (r *Rules) addTable(networks []Network) error {
 	}
 	// Nobody outside talks to the environment itself, to its DNS server say.
 	add(input, fromInterface(Uplink), established(), verdict(expr.VerdictAccept))
+	// What IPv6 has in place of ARP is a packet like others.
+	add(input, fromInterface(Uplink), neighbourDiscovery(), verdict(expr.VerdictAccept))
 	add(input, fromInterface(Uplink), verdict(expr.VerdictDrop))
 	// The host knows one address of the environment.
 	add(nat, toInterface(Uplink, expr.CmpOpEq), []expr.Any{&expr.Masq{}})
@@ -185,15 +189,9 @@ func after(p netip.Prefix) netip.Addr {
 	return end.Next()
 }
 
-// Address is one that a name resolved to, and for how long.
-type Address struct {
-	Address netip.Addr
-	TTL     time.Duration
-}
-
 // Learn lets out to what a name resolved to, for as long as that holds and some minutes more. It does nothing for a name
-// that the policy does not allow, and where all is let out.
-func (r *Rules) Learn(name string, addresses []Address) error {
+// that the policy does not allow, and where all is let out. It is made to be names.Options.Learn.
+func (r *Rules) Learn(name string, addresses []names.Resolved) error {
 	if r.policy.All || !r.policy.AllowsName(name) {
 		return nil
 	}
@@ -207,7 +205,7 @@ func (r *Rules) Learn(name string, addresses []Address) error {
 	return nil
 }
 
-func (r *Rules) learnLocked(a Address, now time.Time) error {
+func (r *Rules) learnLocked(a names.Resolved, now time.Time) error {
 	lifetime := a.TTL + grace
 	known, is := r.until[a.Address]
 	if is && known.Sub(now) > a.TTL+grace-refresh {

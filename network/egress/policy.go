@@ -1,8 +1,10 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -41,12 +43,22 @@ func (p Policy) Validate() error {
 		}
 	}
 	for _, name := range p.Names {
-		if err := names.ValidateName(strings.TrimPrefix(name, "*.")); err != nil || strings.Contains(strings.TrimPrefix(name, "*."), "*") {
-			return fmt.Errorf("cannot let out to %q: it is no DNS name; write example.com, or *.example.com for the names below it", name)
+		if err := validateName(strings.TrimPrefix(name, "*.")); err != nil {
+			return fmt.Errorf("cannot let out to %q: %w", name, err)
 		}
-		if !strings.Contains(strings.TrimPrefix(name, "*."), ".") {
-			return fmt.Errorf("cannot let out to %q: a name of one part is never asked outside; write it in full", name)
-		}
+	}
+	return nil
+}
+
+// hostName is what has addresses in the DNS: letters, digits and '-' (RFC 1123), and '_', which some have all the same.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
+
+func validateName(name string) error {
+	if names.ValidateName(strings.TrimSuffix(name, ".")) != nil || !hostName.MatchString(name) {
+		return errors.New("it is no DNS name; write example.com, or *.example.com for the names below it")
+	}
+	if !strings.Contains(strings.TrimSuffix(name, "."), ".") {
+		return errors.New("a name of one part is never asked outside; write it in full")
 	}
 	return nil
 }
