@@ -10,7 +10,6 @@ import "C"
 import (
 	"os"
 	"runtime"
-	"strconv"
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // C constructor: joins and makes the namespaces before Go starts
@@ -19,9 +18,6 @@ import (
 	_ "github.com/sandboxrun/sandboxrun/nsinit/chroot"
 	_ "github.com/sandboxrun/sandboxrun/nsinit/patience"
 )
-
-// pid1Marker is argv[1] of a process that pid1.c takes over.
-const pid1Marker = "sandboxrun-pid1"
 
 // init is the re-exec hook. It never returns in a container's init process.
 func init() {
@@ -68,21 +64,4 @@ func restoreParentDeathSignal() error {
 	}
 	return os.NewSyscallError("prctl(PR_SET_PDEATHSIG)",
 		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(sig), 0, 0, 0))
-}
-
-// PID1Args wraps args so that the sandbox's first process is this package's
-// signal-forwarding, orphan-reaping PID 1, which then starts args as its child.
-//
-// exeFD is the number that a sealed descriptor of this executable will have in
-// the sandbox; PID 1 closes it before the program starts. statusFD, if not
-// negative, is the writing end of a pipe into which PID 1 writes the program's
-// raw wait status (an int in host byte order, see wait(2)) when it ends; the
-// program does not inherit it.
-func PID1Args(exeFD, statusFD int, args []string) []string {
-	return append([]string{
-		"/proc/self/fd/" + strconv.Itoa(exeFD),
-		pid1Marker,
-		strconv.Itoa(exeFD),
-		strconv.Itoa(statusFD),
-	}, args...)
 }

@@ -2,7 +2,7 @@
  * The optional PID 1 of a sandbox: forwards signals to the program, reaps
  * orphans, and ends as the program ends.
  *
- * argv: [0] /proc/self/fd/N  [1] sandboxrun-pid1  [2] N  [3] status fd or -1
+ * argv: [0] /proc/self/fd/N  [1] sandboxrun-pid1  [2] N  [3] report fd or -1
  *       [4...] the program and its arguments
  *
  * It is a constructor that never returns, so the Go runtime of this executable
@@ -30,12 +30,26 @@ static void die(const char *what)
 }
 
 /*
+ * One byte, of any value: the kernel adds who sent it, in the reader's process
+ * IDs (SCM_CREDENTIALS, unix(7)). Not to be forged, since the descriptor ends
+ * with the exec. By write, which PID 1's own report needs too: a seccomp profile
+ * need not allow more. A reader that is gone is no error, nor, with this kind of
+ * socket, a SIGPIPE.
+ */
+static void tell_identity(int report_fd)
+{
+	ssize_t told = report_fd < 0 ? 0 : write(report_fd, "", 1);
+	(void)told;
+}
+
+/*
  * The program gets its own process group in the foreground of the terminal,
  * as a shell would give it: otherwise Ctrl-C would reach PID 1 as well, and
  * the program twice.
  */
-static void start_program(char **args, const sigset_t *mask)
+static void start_program(char **args, const sigset_t *mask, int report_fd)
 {
+	tell_identity(report_fd);
 	setpgid(0, 0);
 	if (isatty(STDIN_FILENO))
 		tcsetpgrp(STDIN_FILENO, getpid());
@@ -69,13 +83,13 @@ static int reap(pid_t program, int *status)
 	return ended;
 }
 
-/* A full pipe, which is not ours to fill, must not keep the sandbox alive. */
-static void report_and_exit(int status, int status_fd)
+/* A full socket, which is not ours to fill, must not keep the sandbox alive. */
+static void report_and_exit(int status, int report_fd)
 {
-	if (status_fd >= 0) {
+	if (report_fd >= 0) {
 		ssize_t n;
 		do
-			n = write(status_fd, &status, sizeof status);
+			n = write(report_fd, &status, sizeof status);
 		while (n < 0 && errno == EINTR);
 	}
 	_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
@@ -88,9 +102,9 @@ __attribute__((constructor(102))) static void pid1(int argc, char **argv, char *
 	environ = envp;
 	/* The executable must not stay reachable through a descriptor, CVE-2019-5736. */
 	close(atoi(argv[2]));
-	int status_fd = atoi(argv[3]);
-	if (status_fd >= 0 && (fcntl(status_fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(status_fd, F_SETFL, O_NONBLOCK) < 0))
-		die("keep the status pipe");
+	int report_fd = atoi(argv[3]);
+	if (report_fd >= 0 && (fcntl(report_fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(report_fd, F_SETFL, O_NONBLOCK) < 0))
+		die("keep the report socket");
 	prctl(PR_SET_NAME, "sandboxrun-init");
 	/* Keeps /proc/1/fd, mem and the like from the program; exec undoes it there. */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
@@ -107,7 +121,7 @@ __attribute__((constructor(102))) static void pid1(int argc, char **argv, char *
 	if (program < 0)
 		die("fork");
 	if (program == 0)
-		start_program(argv + 4, &original);
+		start_program(argv + 4, &original, report_fd);
 
 	for (;;) {
 		int status = 0, sig = sigwaitinfo(&all, NULL);
@@ -116,6 +130,6 @@ __attribute__((constructor(102))) static void pid1(int argc, char **argv, char *
 		if (sig != SIGCHLD)
 			kill(program, sig);
 		else if (reap(program, &status))
-			report_and_exit(status, status_fd);
+			report_and_exit(status, report_fd);
 	}
 }

@@ -255,7 +255,7 @@ func (c *Container) startInit(opts *CreateOptions, owner ownership, undo *cleanu
 			return err
 		}
 		defer closeExe()
-		undo.Push(func() error { process.closePID1Status(); return nil })
+		undo.Push(func() error { process.closePID1(); return nil })
 	}
 	if opts.restore != nil {
 		c.seccomp = nil // CRIU restores filters
@@ -293,16 +293,16 @@ func (c *Container) addPID1(process *Process, opts *CreateOptions) (func(), erro
 	if err != nil {
 		return nil, fmt.Errorf("seal PID 1 of container %q: %w", c.id, err)
 	}
-	statusReader, statusWriter, err := os.Pipe()
+	reports, writer, err := nsinit.NewPID1Socket()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make status pipe of container %q: %w", c.id, err), exe.Close())
+		return nil, errors.Join(fmt.Errorf("make report socket of container %q: %w", c.id, err), exe.Close())
 	}
 	lp := process.lp
 	exeFD := 3 + len(lp.ExtraFiles)
-	lp.ExtraFiles = append(lp.ExtraFiles, exe, statusWriter)
+	lp.ExtraFiles = append(lp.ExtraFiles, exe, writer)
 	lp.Args = nsinit.PID1Args(exeFD, exeFD+1, lp.Args)
-	process.pid1Status = statusReader
-	return func() { exe.Close(); statusWriter.Close() }, nil
+	process.pid1 = reports
+	return func() { exe.Close(); writer.Close() }, nil
 }
 
 // logrusLevel is the level at which the container's init is to log.

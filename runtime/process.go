@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -49,16 +48,17 @@ type ProcessOptions struct {
 // Process is a process in a container, started by this process of ours. Pid
 // and Signal are safe for concurrent use; Wait is for one caller.
 type Process struct {
-	container  string // its ID, for errors
-	lp         *libcontainer.Process
-	program    string // args[0] of the spec
-	streams    *streams
-	pid1Status *os.File // read end; nil without nsinit's PID 1
-	late       *lateSeccomp
-	restored   *restoration // nil for a process that was started
-	reaped     bool         // it has ended and was waited for
-	hooked     bool         // startContainer hooks run before the program
-	parked     bool         // it is waited for without a thread
+	container string // its ID, for errors
+	lp        *libcontainer.Process
+	program   string // args[0] of the spec
+	streams   *streams
+	pid1      *nsinit.PID1Socket // nil without nsinit's PID 1
+	belowPID1 int                // the program's process ID, once PID 1 has ended; 0 if unknown
+	late      *lateSeccomp
+	restored  *restoration // nil for a process that was started
+	reaped    bool         // it has ended and was waited for
+	hooked    bool         // startContainer hooks run before the program
+	parked    bool         // it is waited for without a thread
 }
 
 // Pid returns the process ID as the caller sees it.
@@ -114,7 +114,7 @@ func (p *Process) wait() (ExitStatus, error) {
 		}
 		return ExitStatus{}, &StartError{Program: p.program, Reason: errNotExecuted.Error(), ExitCode: exitNotExecutable, Err: errNotExecuted}
 	}
-	if inner, ok := p.readPID1Status(); ok {
+	if inner, ok := p.readPID1(); ok {
 		status = inner
 	}
 	return exitStatus(status), nil
@@ -200,25 +200,29 @@ func exitStatus(status syscall.WaitStatus) ExitStatus {
 	return ExitStatus{Code: status.ExitStatus()}
 }
 
-// readPID1Status reads what nsinit's PID 1 says of the program; nothing if
-// there is no such PID 1 or it was killed itself.
-func (p *Process) readPID1Status() (syscall.WaitStatus, bool) {
-	if p.pid1Status == nil {
+// readPID1 reads what nsinit's PID 1, which has ended, and the program below it
+// said; ok is false if there is no such PID 1 or it was killed itself.
+func (p *Process) readPID1() (status syscall.WaitStatus, ok bool) {
+	if p.pid1 == nil {
 		return 0, false
 	}
-	defer p.closePID1Status()
-	var raw [4]byte
-	if _, err := io.ReadFull(p.pid1Status, raw[:]); err != nil {
-		return 0, false
-	}
-	status := syscall.WaitStatus(binary.NativeEndian.Uint32(raw[:]))
-	return status, status.Exited() || status.Signaled()
+	report := p.pid1.Read()
+	p.belowPID1 = report.Program
+	p.closePID1()
+	return report.Status, report.Ended
 }
 
-func (p *Process) closePID1Status() {
-	if p.pid1Status != nil {
-		p.pid1Status.Close()
-		p.pid1Status = nil
+// isMain says whether a process that has ended was the program or, where there is
+// one, nsinit's PID 1, which takes the program with it. It is for after Wait.
+func (p *Process) isMain(pid int) bool {
+	first, err := p.lp.Pid()
+	return err == nil && pid == first || pid == p.belowPID1
+}
+
+func (p *Process) closePID1() {
+	if p.pid1 != nil {
+		p.pid1.Close() //nolint:errcheck // it was read
+		p.pid1 = nil
 	}
 }
 

@@ -401,9 +401,10 @@ func (s *supervisor) collect(status ExitStatus) {
 }
 
 // victims returns nil if the kernel does not tell, an empty list if there are
-// none.
+// none. A list may be short of kills that cannot be told from a neighbour's.
 func (s *supervisor) victims() []cgroup.Victim {
-	if kills := s.report.OOM.Kills; kills != nil && *kills == 0 {
+	kills := s.report.OOM.Kills
+	if kills != nil && *kills == 0 {
 		return []cgroup.Victim{}
 	}
 	if s.oomLog == nil {
@@ -414,20 +415,25 @@ func (s *supervisor) victims() []cgroup.Victim {
 		s.log.Debug("cannot read the kernel log", "error", err)
 		return nil
 	}
+	if kills != nil && len(victims) == 0 {
+		return nil
+	}
 	return victims
 }
 
-// mainProcessOOM reports whether the OOM killer took the main process. With
-// nsinit's PID 1 in between, in a PID namespace that is not the host's, or
-// without the kernel's log, any kill in the group counts: the main process died
-// by SIGKILL and nobody of ours sent it.
+// mainProcessOOM reports whether the OOM killer took the main process. Where that
+// cannot be seen, any kill in the group counts, since the main process died by
+// SIGKILL and nobody of ours sent it: in a PID namespace that is not the host's,
+// without the kernel's log or with less of it than there were kills, and below a
+// PID 1 of nsinit's where the program ended before it could tell of itself.
 func (s *supervisor) mainProcessOOM() bool {
 	kills := s.report.OOM.Kills
 	if kills == nil || *kills == 0 {
 		return false
 	}
 	victims := s.report.OOM.Victims
-	if s.opts.Init || len(victims) < int(*kills) || !s.oomLog.SamePIDs() {
+	unknown := s.opts.Init && s.container.init.belowPID1 == 0
+	if unknown || len(victims) < int(*kills) || !s.oomLog.SamePIDs() {
 		return true
 	}
 	return slices.ContainsFunc(victims, func(v cgroup.Victim) bool { return s.isMainProcess(v.Pid) })
@@ -435,8 +441,7 @@ func (s *supervisor) mainProcessOOM() bool {
 
 // isMainProcess takes a process ID from the kernel's log.
 func (s *supervisor) isMainProcess(pid int) bool {
-	ours, err := s.container.init.Pid()
-	return err == nil && pid == ours && s.oomLog.SamePIDs()
+	return s.container.init.isMain(pid) && s.oomLog.SamePIDs()
 }
 
 func (s *supervisor) openOOMLog() {
