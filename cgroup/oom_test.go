@@ -6,9 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseOOMLine(t *testing.T) {
@@ -187,6 +190,45 @@ func TestMountOf(t *testing.T) {
 		if got := [2]string{root, point}; got != want {
 			t.Errorf("%s: %v, want %v", path, got, want)
 		}
+	}
+}
+
+// Mounts count as the calling thread sees them: the process's first thread may be in a container's mount
+// namespace.
+func TestMemoryPathIsThatOfTheThread(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("makes a mount namespace as root")
+	}
+	dir := t.TempDir()
+	g := &Group{unified: dir + "/a/b"}
+	paths := make(chan string)
+	go func() {
+		defer close(paths)
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			t.Errorf("unshare: %v", err)
+			return
+		}
+		if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+			t.Errorf("make private: %v", err)
+			return
+		}
+		if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+			t.Errorf("mount: %v", err)
+			return
+		}
+		paths <- g.memoryPath().path
+		// The first thread of a process stays when a goroutine ends on it.
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	}()
+	if got := <-paths; got != "/a/b" {
+		t.Errorf("path %q, want /a/b", got)
+	}
+	<-paths // closed
+	if got := g.memoryPath().path; !strings.HasSuffix(got, dir+"/a/b") {
+		t.Errorf("path %q in the host's mount namespace, which has no mount there", got)
 	}
 }
 

@@ -124,7 +124,9 @@ func (p groupPath) holds(path string) bool {
 const initCgroupNamespace = "cgroup:[4026531835]"
 
 // memoryPath finds the group's path from the true root of its hierarchy: the mount's root from
-// /proc/self/mountinfo and the rest from the directory.
+// mountinfo and the rest from the directory. Of this thread, not of the process: what /proc/self tells is
+// that of the first thread, which libcontainer may have left in a container's mount namespace (Go keeps
+// that one even when it is not to be used any more).
 func (g *Group) memoryPath() groupPath {
 	dir := g.v1["memory"]
 	if g.isV2() {
@@ -133,12 +135,12 @@ func (g *Group) memoryPath() groupPath {
 	if dir == "" {
 		return groupPath{}
 	}
-	text, err := readFile("/proc/self/mountinfo")
+	text, err := readFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return groupPath{}
 	}
 	root, point := mountOf(text, dir)
-	namespace, err := os.Readlink("/proc/self/ns/cgroup")
+	namespace, err := os.Readlink("/proc/thread-self/ns/cgroup")
 	p := groupPath{suffix: err != nil || namespace != initCgroupNamespace}
 	p.path = strings.TrimSuffix(root, "/") + strings.TrimPrefix(dir, strings.TrimSuffix(point, "/"))
 	if p.suffix {
