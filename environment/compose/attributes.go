@@ -100,7 +100,7 @@ var attributes = []attribute{
 	{"services.*.domainname", works, "", false},
 	{"services.*.entrypoint", works, "", false},
 	{"services.*.env_file", works, "", false},
-	{"services.*.env_file.[].format", works, "`raw`", false},
+	{"services.*.env_file.[].format", refused, "there is one format; leave it out", false},
 	{"services.*.env_file.[].path", works, "", false},
 	{"services.*.env_file.[].required", works, "", false},
 	{"services.*.environment", works, "", true},
