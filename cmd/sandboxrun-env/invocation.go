@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/environment"
+	"github.com/sandboxrun/sandboxrun/environment/compose"
 	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/internal/logging"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
@@ -72,9 +73,16 @@ func (inv *invocation) setUp(c *cli.Context) (err error) {
 	return nil
 }
 
-// fail prints err and returns the exit code for it.
+// fail prints err, several mistakes of a file on a line each, and returns the exit
+// code for it.
 func (inv *invocation) fail(err error) int {
-	commandline.PrintError(err, inv.log, inv.logFile == nil, inv.streams.err)
+	problems := []error{err}
+	if several := (compose.Problems)(nil); errors.As(err, &several) {
+		problems = several.Unwrap()
+	}
+	for _, problem := range problems {
+		commandline.PrintError(problem, inv.log, inv.logFile == nil, inv.streams.err)
+	}
 	switch {
 	case inv.exitCode != 0:
 		return inv.exitCode

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -53,9 +54,16 @@ type launchOptions struct {
 	quietPull, dieWithParent bool
 }
 
+// broughtUp is an environment that was launched, and how long that took.
+type broughtUp struct {
+	*launch.Launched
+	images, launch time.Duration
+}
+
 // bringUp brings the images and launches the environment. On an error nothing of it
 // is left.
-func (inv *invocation) bringUp(ctx context.Context, p *plan.Plan, o launchOptions) (*launch.Launched, error) {
+func (inv *invocation) bringUp(ctx context.Context, p *plan.Plan, o launchOptions) (*broughtUp, error) {
+	began := time.Now()
 	if err := inv.bringImages(ctx, p, o.pull, o.quietPull); err != nil {
 		return nil, err
 	}
@@ -63,7 +71,10 @@ func (inv *invocation) bringUp(ctx context.Context, p *plan.Plan, o launchOption
 	if err != nil {
 		return nil, err
 	}
-	return launch.Launch(ctx, launch.Options{
+	up := &broughtUp{images: time.Since(began)}
+	up.Launched, err = launch.Launch(ctx, launch.Options{
 		Roots: inv.roots, Plan: p, Executable: supervisor, Flags: inv.logFlags, DieWithParent: o.dieWithParent, Lookup: inv.getenv,
 	})
+	up.launch = time.Since(began) - up.images
+	return up, err
 }

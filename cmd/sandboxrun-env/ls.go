@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/environment"
@@ -76,7 +75,7 @@ func (inv *invocation) list(c *cli.Context) error {
 	for _, l := range list {
 		created, ready := "-", "-"
 		if l.CreatedAt != nil {
-			created = units.HumanDuration(time.Since(*l.CreatedAt)) + " ago"
+			created = age(time.Since(*l.CreatedAt)) + " ago"
 		}
 		if l.Services > 0 {
 			ready = fmt.Sprintf("%d/%d", l.Ready, l.Services)

@@ -80,7 +80,7 @@ func (inv *invocation) connect(c *cli.Context) (*running, error) {
 // explain says what is to be done where the environment is not up.
 func (up *running) explain(err error) error {
 	if errors.Is(err, control.ErrNotRunning) {
-		return fmt.Errorf("environment %q is not up; \"sandboxrun env up\" starts it, and -p names another: %w", up.name, control.ErrNotRunning)
+		return fmt.Errorf("cannot reach environment %q: %w; \"sandboxrun env up\" starts it, and -p names another", up.name, control.ErrNotRunning)
 	}
 	return err
 }

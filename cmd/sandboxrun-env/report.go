@@ -24,6 +24,10 @@ type report struct {
 	EndedAt     time.Time `json:"ended_at"`
 	// ReadySeconds is null if it never was ready.
 	ReadySeconds *float64 `json:"ready_seconds"`
+	// ImagesSeconds is what bringing images into the store took, before anything was
+	// launched, and LaunchSeconds from there until the supervisor answered.
+	ImagesSeconds float64 `json:"images_seconds"`
+	LaunchSeconds float64 `json:"launch_seconds"`
 	// Failure is null if every service came up and stayed.
 	Failure *control.Failure `json:"failure"`
 	// Command is null for env up.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/environment"
 	"github.com/sandboxrun/sandboxrun/environment/control"
-	"github.com/sandboxrun/sandboxrun/environment/launch"
 	"github.com/sandboxrun/sandboxrun/environment/plan"
 )
 
@@ -19,7 +18,7 @@ import (
 type session struct {
 	inv      *invocation
 	plan     *plan.Plan
-	launched *launch.Launched
+	launched *broughtUp
 	paths    environment.Paths
 	client   *control.Client
 	live     *live
@@ -39,7 +38,7 @@ type session struct {
 }
 
 // watch begins to follow the events of an environment. finish ends it.
-func (inv *invocation) watch(ctx context.Context, p *plan.Plan, launched *launch.Launched, l *live, onEvent func(control.Event)) *session {
+func (inv *invocation) watch(ctx context.Context, p *plan.Plan, launched *broughtUp, l *live, onEvent func(control.Event)) *session {
 	s := &session{
 		inv: inv, plan: p, launched: launched, paths: launched.Record.Paths(), client: launched.Client, live: l, gone: make(chan struct{}), changed: make(chan struct{}),
 		reports: map[string][]json.RawMessage{}, onEvent: onEvent,
@@ -202,6 +201,6 @@ func (s *session) report(ended time.Time) *report {
 	s.live.mu.Lock()
 	defer s.live.mu.Unlock()
 	r := makeReport(s.plan, s.live.times, s.reports, ended)
-	r.Failure = s.failure
+	r.Failure, r.ImagesSeconds, r.LaunchSeconds = s.failure, s.launched.images.Seconds(), s.launched.launch.Seconds()
 	return r
 }

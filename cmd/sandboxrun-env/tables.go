@@ -37,10 +37,10 @@ func statusText(i control.InstanceStatus, now time.Time) string {
 	case i.State == control.Exited && i.ExitCode != nil:
 		text = fmt.Sprintf("exited (%d)", *i.ExitCode)
 		if i.Since != nil {
-			text += " " + units.HumanDuration(max(0, now.Sub(*i.Since))) + " ago"
+			text += " " + age(now.Sub(*i.Since)) + " ago"
 		}
 	case i.Since != nil:
-		text += " " + units.HumanDuration(max(0, now.Sub(*i.Since)))
+		text += " " + age(now.Sub(*i.Since))
 	}
 	switch {
 	case i.Health != "":
@@ -54,6 +54,19 @@ func statusText(i control.InstanceStatus, now time.Time) string {
 		text += fmt.Sprintf(" (%d OOM kills)", i.OOMKills)
 	}
 	return text
+}
+
+// age is a duration in its largest unit.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
 func addressText(byNetwork map[string][]string) string {

@@ -14,7 +14,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/environment/control"
-	"github.com/sandboxrun/sandboxrun/environment/launch"
 	"github.com/sandboxrun/sandboxrun/environment/plan"
 	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
@@ -152,7 +151,7 @@ func uniqueSuffix() (string, error) {
 }
 
 // testIn runs the test in an environment that was launched, and removes that.
-func (inv *invocation) testIn(interrupts *interrupts, p *plan.Plan, launched *launch.Launched, o testOptions) error {
+func (inv *invocation) testIn(interrupts *interrupts, p *plan.Plan, launched *broughtUp, o testOptions) error {
 	show := newLive(inv.streams.err, p.Name, newTimeline(p, o.began), o.output.quiet, inv.wantsColor(inv.streams.err, o.output.noColor))
 	s := inv.watch(context.Background(), p, launched, show, nil)
 	shown := inv.streams.err

@@ -264,7 +264,9 @@ func (inv *invocation) sayUp(s *session, ready bool) {
 	text := fmt.Sprintf("up in %s", shortDuration(time.Since(times.began)))
 	if ready && times.ready != nil {
 		text = fmt.Sprintf("ready in %s", shortDuration(times.since(*times.ready)))
-		if longest := slowest(times.critical(s.plan)); longest != nil {
+		if longest := slowest(times.critical(s.plan)); s.launched.images > time.Second && (longest == nil || s.launched.images.Seconds() > longest.Seconds) {
+			text += fmt.Sprintf("; longest: %s to bring images", shortDuration(s.launched.images))
+		} else if longest != nil {
 			text += fmt.Sprintf("; longest: %s, %s to %s", longest.Instance, shortDuration(time.Duration(longest.Seconds*1e9)), stageText(longest.Stage))
 		}
 	}

@@ -82,7 +82,7 @@ func prepare(s *suite) (err error) {
 	}
 	if s.binary = os.Getenv("SANDBOXRUN_BIN"); s.binary == "" {
 		s.binary = filepath.Join(s.dir, "sandboxrun")
-		if err := errors.Join(buildProgram(s.binary), buildProgram(s.binary+"-images")); err != nil {
+		if err := errors.Join(buildProgram(s.binary), buildProgram(s.binary+"-images"), buildProgram(s.binary+"-env")); err != nil {
 			return err
 		}
 	}
