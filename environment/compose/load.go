@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/tree"
+
 	"github.com/sandboxrun/sandboxrun/environment/plan"
 )
 
@@ -56,6 +59,7 @@ func Load(ctx context.Context, o Options) (*plan.Plan, []Ignored, error) {
 	for _, f := range s.files {
 		w.read(f)
 	}
+	w.circles()
 	foreign := w.follow(s.dir)
 	order := s.names()
 	if len(w.problems) > 0 {
@@ -162,6 +166,9 @@ func (c *converter) refusals() []Ignored {
 		if _, disabled := c.project.DisabledServices[r.service()]; disabled || c.walk.takenBack(r) {
 			continue
 		}
+		if r.foreign && r.status == refused && !c.sources.has(r) {
+			continue
+		}
 		if r.status == refused && !c.options.IgnoreUnsupported {
 			c.problems = append(c.problems, r.problem())
 			continue
@@ -169,6 +176,24 @@ func (c *converter) refusals() []Ignored {
 		ignored = append(ignored, Ignored{File: r.at.file, Line: r.at.line, Column: r.at.column, Key: words(r.path), Reason: r.text, Unsupported: r.status == refused})
 	}
 	return ignored
+}
+
+// has tells whether the merged model still has what was refused in a file that others include or extend: that may have been
+// of a service that nobody extends, or taken back since. Its service can have another name there.
+func (s *sources) has(r refusal) bool {
+	return slices.ContainsFunc(s.left, func(found loader.UnsupportedAttribute) bool {
+		path := found.Path.Parts()
+		if len(path) != len(r.path) {
+			return false
+		}
+		for i, part := range r.path {
+			named := i == 1 && path[0] == "services"
+			if part != path[i] && !named && (path[i] != tree.PathMatchList || !strings.HasPrefix(part, "[")) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // service is whose key it is; empty for none's.
@@ -186,7 +211,7 @@ func (r refusal) problem() *Problem {
 // takenBack tells whether a later file resets what was refused.
 func (w *walk) takenBack(r refusal) bool {
 	return slices.ContainsFunc(w.resets[r.sequence:], func(reset []string) bool {
-		return len(reset) <= len(r.path) && slices.Equal(reset, r.path[:len(reset)])
+		return !r.foreign && len(reset) <= len(r.path) && slices.Equal(reset, r.path[:len(reset)])
 	})
 }
 

@@ -15,6 +15,9 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
 	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/schema"
+	"github.com/compose-spec/compose-go/v2/template"
+	"github.com/compose-spec/compose-go/v2/tree"
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/sandboxrun/sandboxrun/environment/plan"
@@ -26,6 +29,8 @@ type sources struct {
 	dir       string
 	variables types.Mapping
 	profiles  []string
+	// left are the keys of the merged model that are not supported, if they were looked for.
+	left []loader.UnsupportedAttribute
 }
 
 func (s *sources) names() []string {
@@ -235,6 +240,16 @@ func (s *sources) load(ctx context.Context, o Options, thorough bool) (project *
 		l.SkipResolveEnvironment = true
 		l.SkipResolveLabels = true
 		l.Profiles = s.profiles
+		// The library would log what Load returns.
+		l.Interpolate.Substitute = func(text string, variables template.Mapping) (string, error) {
+			return template.SubstituteWithOptions(text, variables, template.WithoutLogging)
+		}
+		if thorough {
+			l.UnsupportedAttributesCheck = &loader.UnsupportedAttributesCheck{
+				Supported: supportedPaths(),
+				Report:    func(found []loader.UnsupportedAttribute) { s.left = found },
+			}
+		}
 	})
 	if err != nil {
 		return nil, err
@@ -245,6 +260,18 @@ func (s *sources) load(ctx context.Context, o Options, thorough bool) (project *
 		}
 	}
 	return project, nil
+}
+
+// supportedPaths are the keys of the specification that are not refused.
+func supportedPaths() []tree.Path {
+	table := attributeTable()
+	var out []tree.Path
+	for _, path := range schema.AttributePaths() {
+		if attributeOf(table, path.String()).status != refused {
+			out = append(out, path)
+		}
+	}
+	return out
 }
 
 // projectName is what the caller says, or the directory's name as a default.

@@ -3,6 +3,8 @@ package compose
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,6 +32,8 @@ type walk struct {
 	resets [][]string
 	// references are files that the files name.
 	references []reference
+	// extends has, for a service, the one of the same file that it extends.
+	extends map[string]string
 	// unset variables that are taken as empty, by name.
 	unset map[string]place
 
@@ -51,6 +55,8 @@ type refusal struct {
 	at     place
 	status status
 	text   string
+	// foreign refusals are of a file that is included or extended.
+	foreign bool
 	// sequence is how many resets there were before it.
 	sequence int
 }
@@ -66,7 +72,7 @@ type reference struct {
 }
 
 func newWalk(lookup template.Mapping) *walk {
-	return &walk{lookup: lookup, attributes: attributeTable(), places: map[string]place{}, profiled: map[string]bool{}, unset: map[string]place{}}
+	return &walk{lookup: lookup, attributes: attributeTable(), places: map[string]place{}, profiled: map[string]bool{}, extends: map[string]string{}, unset: map[string]place{}}
 }
 
 // read walks one file.
@@ -214,13 +220,13 @@ func (w *walk) attribute(e entry, path []string, pattern string, siblings *yaml.
 		return true
 	case isFalse(e.value):
 		return true // what is off need not be there
-	case a.status == noted && a.path != pattern:
+	case a.path != pattern && !strings.HasSuffix(a.path, ".*"):
 		return true // it is told of the key above
 	case pattern == "services.*.build" && w.prebuilt(siblings):
 		a.status, a.text = noted, "the image is taken, and nothing is built"
 	}
 	at := w.at(e.key)
-	w.refusals = append(w.refusals, refusal{path: path, at: at, status: a.status, text: plain(a.text), sequence: len(w.resets)})
+	w.refusals = append(w.refusals, refusal{path: path, at: at, status: a.status, text: plain(a.text), foreign: w.file.foreign, sequence: len(w.resets)})
 	// Below a key that is refused, one message is enough; what is below one that changes nothing must still be sound.
 	return a.status != refused
 }
@@ -434,6 +440,9 @@ func (w *walk) refers(n *yaml.Node, path []string, pattern string) {
 	case "services.*.profiles":
 		w.profiled[path[1]] = len(n.Content) > 0
 		return
+	case "services.*.extends":
+		w.extend(n, path[1])
+		return
 	case "services.*.extends.file":
 	case "include":
 		for _, item := range n.Content {
@@ -452,6 +461,48 @@ func (w *walk) refers(n *yaml.Node, path []string, pattern string) {
 	}
 	for _, item := range n.Content {
 		w.refer(item, path, included)
+	}
+}
+
+// extend notes that a service extends another one.
+func (w *walk) extend(n *yaml.Node, service string) {
+	base := n
+	if n.Kind == yaml.MappingNode {
+		for _, e := range w.entries(n, 0) {
+			switch e.key.Value {
+			case "service":
+				base = e.value
+			case "file":
+				return
+			}
+		}
+	}
+	if base.Kind == yaml.ScalarNode && !w.file.foreign {
+		w.extends[service] = base.Value
+	}
+}
+
+// circles tells of services that extend themselves, over others or not. The library tells of them, too, but of another one
+// each time.
+func (w *walk) circles() {
+	told := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(w.extends)) {
+		circle := []string{name}
+		for next := w.extends[name]; next != "" && len(circle) <= len(w.extends); next = w.extends[next] {
+			circle = append(circle, next)
+			if next != name {
+				continue
+			}
+			if !told[name] {
+				path := []string{"services", name, "extends"}
+				at := w.find(path)
+				w.problems = append(w.problems, &Problem{File: at.file, Line: at.line, Column: at.column, Key: words(path), Text: "the services extend each other in a circle: " + strings.Join(circle, " → ")})
+			}
+			for _, member := range circle {
+				told[member] = true
+			}
+			break
+		}
 	}
 }
 
