@@ -49,6 +49,8 @@ TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go e
 # Not under the race detector: they start a thousand processes and race on purpose.
 INTEGRATION  := ./test/integration/... ./test/security/... ./test/equivalence
 VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./bundles/build ./rootfs/overlay ./cmd/sandboxrun ./test/integration
+# Services that run in that VM too. PostgreSQL is there to be added: it makes its cluster for a minute.
+VM_SERVICES  := redis nginx
 TEST_TIMEOUT := 10m
 VM_TIMEOUT   := 20m
 FUZZTIME     := 10s
@@ -104,12 +106,13 @@ integration: build samples samples-services bin/report need-equivalence $(RUNC) 
 	bin/report run integration -- go test -json -p 1 -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) $(INTEGRATION)
 
 .PHONY: vm
-vm: build samples bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
+vm: build samples samples-services bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
 	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/sandboxrun-images bin/sandboxrun-env bin/bundles bin/vm-host/
+	@bundles/samples/services/slim.sh .cache/services bin/vm-host/services $(VM_SERVICES)
 	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ $(VM_PACKAGES)
 	@export $(WITH_GO); \
 	bin/report run vm -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-host --out bin/vm-out \
-		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles bin/vm-tests/*.test
+		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles --env SANDBOXRUN_SERVICES=/work/host/services bin/vm-tests/*.test
 
 .PHONY: systemd
 systemd: build samples bin/report bin/vm need-vm $(RUNC) ## run the tests of --systemd-cgroup and of ordinary users in a VM with systemd

@@ -22,6 +22,10 @@ func condition(name string) (bool, error) {
 }
 
 func look(name string) (holds, promisedInVM bool, err error) {
+	if service, ofService := strings.CutPrefix(name, "service:"); ofService {
+		_, err := os.Stat(filepath.Join(shared.dir, "trees", service))
+		return err == nil, false, nil
+	}
 	switch feature, ofCRIU := strings.CutPrefix(name, "criu:"); {
 	case name == "vm":
 		return inVM(), false, nil
