@@ -180,12 +180,37 @@ func (r *Redactor) match(text []byte) int {
 	return 0
 }
 
+// cut returns where text, a piece of a longer one, can be parted without parting a
+// secret: neither one that is whole in it, nor one that may go on after it. It is never
+// 0: where secrets overlap each other all along, it is the end.
+func (r *Redactor) cut(text []byte) int {
+	if r == nil {
+		return len(text)
+	}
+	at := len(text) - r.unfinished(text)
+	// Secrets that overlap are parted as little as one is.
+	from, to := 0, 0
+	for i := 0; i < at && i+minSecret <= len(text); i++ {
+		n := r.match(text[i:])
+		if n > 0 && i >= to {
+			from = i
+		}
+		if n > 0 {
+			to = max(to, i+n)
+		}
+	}
+	if to > at {
+		at = from
+	}
+	if at == 0 {
+		return len(text)
+	}
+	return at
+}
+
 // unfinished returns how many bytes at the end of text may be the beginning of a
 // secret that goes on after it.
 func (r *Redactor) unfinished(text []byte) int {
-	if r == nil {
-		return 0
-	}
 	for n := min(r.longest-1, len(text)); n > 0; n-- {
 		if r.isBeginning(text[len(text)-n:]) {
 			return n

@@ -316,10 +316,10 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// cut keeps a piece of a line that is too long. What may be the beginning of a secret
-// goes with the next piece.
+// cut keeps a piece of a line that is too long. A secret that would be parted goes with
+// the next piece.
 func (s *stream) cut(now time.Time) {
-	n := len(s.partial) - s.writer.o.Redactor.unfinished(s.partial)
+	n := s.writer.o.Redactor.cut(s.partial)
 	s.writer.keep(now, s.name, s.partial[:n], true)
 	s.partial = append(s.partial[:0], s.partial[n:]...)
 }
