@@ -1,13 +1,18 @@
 package network_test
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
@@ -97,13 +102,23 @@ func within(t testing.TB, n *network.Namespace, f func() error) {
 	t.Helper()
 	result := make(chan error)
 	go func() {
-		// Not unlocked: the thread ends with the goroutine.
 		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			result <- err
+			return
+		}
+		defer home.Close()
 		if err := unix.Setns(n.FD(), unix.CLONE_NEWNET); err != nil {
 			result <- fmt.Errorf("setns: %w", err)
 			return
 		}
-		result <- f()
+		err = f()
+		// Otherwise not unlocked: the thread ends with the goroutine.
+		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back == nil {
+			runtime.UnlockOSThread()
+		}
+		result <- err
 	}()
 	if err := <-result; err != nil {
 		t.Fatal(err)
@@ -142,4 +157,55 @@ func prefixes(texts ...string) []netip.Prefix {
 		ps = append(ps, netip.MustParsePrefix(p))
 	}
 	return ps
+}
+
+// briefly is how long is waited for what never comes.
+func briefly(t testing.TB) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(t.Context(), 300*time.Millisecond)
+}
+
+// links names the interfaces of a namespace that a module did not put there.
+func links(t testing.TB, n *network.Namespace) (names string) {
+	t.Helper()
+	within(t, n, func() error {
+		names = hostLinks(t)
+		return nil
+	})
+	return names
+}
+
+// hostLinks are those of the calling thread's namespace.
+func hostLinks(t testing.TB) string {
+	t.Helper()
+	all, err := net.Interfaces()
+	if err != nil {
+		t.Error(err)
+	}
+	var names []string
+	for _, i := range all {
+		if i.Index == 1 || i.Index >= 100 {
+			names = append(names, i.Name)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+func deleteLink(name string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkDel(link)
+}
+
+// askHere connects from the calling thread's namespace and reads until the end.
+func askHere(address string) (string, error) {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	all, err := io.ReadAll(c)
+	return string(all), err
 }

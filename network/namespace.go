@@ -103,10 +103,8 @@ func (n *Namespace) run(do func(leave func() error) error) error {
 		}
 		var entered error
 		// Held by Control, the number cannot become another file's under the call.
-		if err := raw.Control(func(fd uintptr) {
-			entered = os.NewSyscallError("setns", unix.Setns(int(fd), unix.CLONE_NEWNET))
-		}); err != nil {
-			return fmt.Errorf("enter network namespace: %w", err)
+		if raw.Control(func(fd uintptr) { entered = os.NewSyscallError("setns", unix.Setns(int(fd), unix.CLONE_NEWNET)) }) != nil {
+			entered = os.ErrClosed
 		}
 		if entered != nil {
 			return fmt.Errorf("enter network namespace: %w", entered)

@@ -14,8 +14,8 @@ import (
 const (
 	// An acknowledgement is its header, an errno and a line of text.
 	acknowledgementBuffer = 1 << 10
-	// The kernel fits a dump's datagrams to the reader's buffer (net/netlink/af_netlink.c, netlink_dump), down to a page.
-	dumpBuffer = 16 << 10
+	// The kernel fits a dump's datagrams to the reader's buffer (net/netlink/af_netlink.c, netlink_dump), down to a page of 8 KiB.
+	dumpBuffer = 8 << 10
 )
 
 // Socket is an open netlink socket. It is safe for several goroutines, whose requests take turns. It stays in the network
