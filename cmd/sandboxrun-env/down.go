@@ -184,10 +184,32 @@ func (inv *invocation) remove(ctx context.Context, record *environment.Record, k
 // removeAndAudit is remove for callers that report what is left themselves.
 func (inv *invocation) removeAndAudit(ctx context.Context, record *environment.Record, keepVolumes bool) ([]environment.Leftover, error) {
 	o := environment.RemoveOptions{KeepVolumes: keepVolumes}
-	if err := inv.roots.Remove(ctx, record.Name, o); err != nil {
+	if err := inv.removeEnded(ctx, record.Name, o); err != nil {
 		return nil, err
 	}
 	return environment.Audit(ctx, record, o)
+}
+
+// removeEnded removes an environment whose supervisor has said its last: it may
+// take a moment to end.
+func (inv *invocation) removeEnded(ctx context.Context, name string, o environment.RemoveOptions) error {
+	patience := time.NewTimer(endTimeout)
+	defer patience.Stop()
+	poll := time.NewTicker(launchPoll)
+	defer poll.Stop()
+	for {
+		err := inv.roots.Remove(ctx, name, o)
+		if !errors.Is(err, environment.ErrAlive) {
+			return err
+		}
+		select {
+		case <-patience.C:
+			return err
+		case <-ctx.Done():
+			return err
+		case <-poll.C:
+		}
+	}
 }
 
 // leftError names what a teardown left; nil for nothing.

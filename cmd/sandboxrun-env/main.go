@@ -67,6 +67,10 @@ func (inv *invocation) app() *cli.App {
 		Commands: []*cli.Command{inv.envCommand()},
 	}
 	commandline.Prepare(app.Flags, app.Commands)
+	// As compose's users write: ps -aq, logs -ft.
+	for _, command := range app.Commands[0].Subcommands {
+		command.UseShortOptionHandling = true
+	}
 	return app
 }
 

@@ -171,8 +171,25 @@ func (s *session) stop(r control.StopRequest) {
 	})
 }
 
-// finish waits until the environment has ended.
+// endTimeout is how long a supervisor may take to end when it has said its last.
+const endTimeout = 10 * time.Second
+
+// finish waits until the environment has ended, and its supervisor with it.
 func (s *session) finish() {
+	<-s.gone
+	s.watching.Wait()
+	s.live.settleNow()
+	select {
+	case <-s.launched.Done():
+	case <-time.After(endTimeout):
+		s.inv.log.Warn("the supervisor does not end and is killed", "environment", s.plan.Name)
+		s.launched.Kill()
+	}
+}
+
+// leave ends the watch of an environment that goes on.
+func (s *session) leave(stop context.CancelFunc) {
+	stop()
 	<-s.gone
 	s.watching.Wait()
 	s.live.settleNow()

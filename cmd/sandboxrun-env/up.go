@@ -223,8 +223,7 @@ func (inv *invocation) upDetached(c *cli.Context, p *plan.Plan, o upOptions, beg
 	}
 	err = s.awaitWithin(ctx, o.waitTimeout, reached)
 	if err == nil {
-		leave()
-		s.finish()
+		s.leave(leave)
 		inv.sayUp(s, o.wait)
 		return nil
 	}

@@ -55,7 +55,7 @@ func split(args []string, flags []cli.Flag, first bool) (taken, positional, rest
 			positional = append(positional, arg)
 		default:
 			taken = append(taken, arg)
-			if takesValue(flags, strings.TrimLeft(arg, "-")) && i+1 < len(args) {
+			if takesValue(flags, arg) && i+1 < len(args) {
 				i++
 				taken = append(taken, args[i])
 			}
@@ -64,13 +64,28 @@ func split(args []string, flags []cli.Flag, first bool) (taken, positional, rest
 	return taken, positional, nil
 }
 
-// takesValue tells whether the flag of this name has its value in the next word.
-func takesValue(flags []cli.Flag, name string) bool {
+// takesValue tells whether a flag as it is written has its value in the next word:
+// of several letters behind one dash the last one decides.
+func takesValue(flags []cli.Flag, written string) bool {
+	name := strings.TrimLeft(written, "-")
+	if takes, known := lookUp(flags, name); known {
+		return takes
+	}
+	if strings.HasPrefix(written, "--") || strings.Contains(name, "=") || len(name) < 2 {
+		return false
+	}
+	takes, _ := lookUp(flags, name[len(name)-1:])
+	return takes
+}
+
+// lookUp tells of a flag whether it takes a value, and whether there is one of this
+// name.
+func lookUp(flags []cli.Flag, name string) (takes, known bool) {
 	for _, f := range flags {
 		if slices.Contains(f.Names(), name) {
 			documented, ok := f.(cli.DocGenerationFlag)
-			return ok && documented.TakesValue()
+			return ok && documented.TakesValue(), true
 		}
 	}
-	return false
+	return false, false
 }
