@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -261,7 +262,9 @@ func (b *building) mount(ctx context.Context) error {
 // A host's root is mounted or refused.
 func mountRoot(ctx context.Context, root overlay.Root, dir string, host bool) (overlay.Method, overlay.Ability, error) {
 	var first error
-	if os.Geteuid() == 0 {
+	// A user namespace's root could mount that one too, but not see or set the xattrs
+	// that hide directories.
+	if os.Geteuid() == 0 && !userns.RunningInUserNS() {
 		root.Method = overlay.Kernel
 		if first = overlay.Mount(ctx, root); first == nil {
 			return overlay.Kernel, overlay.Ability{}, nil

@@ -65,7 +65,7 @@ func (inv *invocation) bundleBuildCommand() *cli.Command {
 // parseBuild reads everything but the source. The flags may come after SOURCE.
 func (inv *invocation) parseBuild(c *cli.Context) (build.Options, service.Service, error) {
 	o := build.Options{
-		StateRoot: inv.stateRoot, Set: c.StringSlice("set"), Rootless: os.Geteuid() != 0, Lookup: os.LookupEnv, Log: inv.log,
+		StateRoot: inv.stateRoot, Set: c.StringSlice("set"), Rootless: hasOneID(), Lookup: os.LookupEnv, Log: inv.log,
 	}
 	var svc service.Service
 	if err := errors.Join(arguments(c, 0, 1), checkFormat(c, "text")); err != nil {
@@ -136,7 +136,12 @@ type built struct {
 }
 
 func (inv *invocation) printBuilt(c *cli.Context, r build.Result) error {
-	if r.Ability.Method != "" && r.Ability.Method != overlay.Kernel && !c.Bool("quiet") {
+	switch r.Ability.Method {
+	case "", overlay.Kernel, overlay.KernelUser:
+	default:
+		if c.Bool("quiet") {
+			break
+		}
 		inv.log.Warn("overlayfs does not work here; the root filesystem is made another way", "reason", r.Ability.String())
 	}
 	for _, mount := range r.Submounts {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/moby/sys/userns"
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/bundles/build"
@@ -69,11 +70,28 @@ func (inv *invocation) loadOptions(c *cli.Context, platform string) (image.Optio
 		}
 		o.Mirrors[registry] = append(o.Mirrors[registry], host)
 	}
-	if os.Geteuid() != 0 {
+	switch {
+	case hasOneID():
 		o.Variant = "own"
 		o.Unpack.OwnAll, o.Unpack.Form, o.Unpack.Devices = true, unpack.OverlayUser, unpack.SkipDevices
+	case userns.RunningInUserNS():
+		// Its root may set owners, but neither xattrs trusted.* nor make devices.
+		o.Variant = "userns"
+		o.Unpack.Form, o.Unpack.Devices = unpack.OverlayUser, unpack.SkipDevices
 	}
 	return o, nil
+}
+
+// hasOneID tells whether all files are the caller's own: an ordinary user's, or
+// those of the root of a user namespace that has no other ID.
+func hasOneID() bool {
+	if os.Geteuid() != 0 {
+		return true
+	}
+	// user_namespaces(7): lines of ID inside, ID outside, length.
+	data, err := os.ReadFile("/proc/self/uid_map")
+	fields := strings.Fields(string(data))
+	return err == nil && len(fields) == 3 && fields[2] == "1"
 }
 
 // loader brings an image into the store and shows how.
@@ -106,7 +124,7 @@ func (l *loader) load(ctx context.Context) (store.Image, error) {
 func (inv *invocation) sourceOf(st *store.Store, text, dir string, o image.Options, quiet bool) (build.Source, error) {
 	src := build.Source{Text: text, Variant: o.Variant}
 	if text == hostSource {
-		if os.Geteuid() != 0 {
+		if hasOneID() || userns.RunningInUserNS() {
 			return src, errors.New("cannot use host: as an ordinary user: the root filesystem's owners cannot be mapped; run as root, or use a directory or image")
 		}
 		return src, nil

@@ -1,10 +1,12 @@
 package overlay
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +22,11 @@ func Unmount(target string) error {
 		if err != nil || !mounted {
 			return err
 		}
-		switch err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW); {
+		err = unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EPERM) {
+			err = unmountFuse(target, err)
+		}
+		switch {
 		case errors.Is(err, unix.EBUSY):
 			return fmt.Errorf("cannot unmount %q: %w: %w; end the processes that use it", target, ErrBusy, err)
 		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
@@ -29,6 +35,33 @@ func Unmount(target string) error {
 			return &os.PathError{Op: "unmount", Path: target, Err: err}
 		}
 	}
+}
+
+// unmountPrograms are set-user-ID root and take off what their caller mounted by
+// them, of libfuse 3 and 2.
+var unmountPrograms = []string{"fusermount3", "fusermount"}
+
+// unmountFuse takes off what an ordinary user had fuse-overlayfs mount, for whom
+// umount(2) failed with refused. It returns that error where it cannot.
+func unmountFuse(target string, refused error) error {
+	if kind, err := filesystem(target); err != nil || kind != "fuse" {
+		return refused
+	}
+	for _, program := range unmountPrograms {
+		path, err := exec.LookPath(program)
+		if err != nil {
+			continue
+		}
+		output, err := exec.Command(path, "-u", "--", target).CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		if bytes.Contains(output, []byte("busy")) {
+			return unix.EBUSY
+		}
+		return fmt.Errorf("%w: %s: %w: %s", refused, program, err, bytes.TrimSpace(output))
+	}
+	return fmt.Errorf("%w; install fuse3, whose fusermount3 unmounts for ordinary users", refused)
 }
 
 // isMounted tells whether target itself is where something is mounted
