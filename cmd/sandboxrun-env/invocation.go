@@ -23,12 +23,14 @@ import (
 // invocation is one run of the program: its streams, what the global flags say,
 // and the exit code it ends with.
 type invocation struct {
-	streams  stdio
-	getenv   func(string) (string, bool)
-	log      *slog.Logger
-	logFile  io.Closer // nil: warnings and errors go to stderr as plain lines
-	roots    environment.Roots
-	exitCode int
+	streams stdio
+	getenv  func(string) (string, bool)
+	// secretVariable looks where secrets come from: .env too. loadPlan sets it.
+	secretVariable func(string) (string, bool)
+	log            *slog.Logger
+	logFile        io.Closer // nil: warnings and errors go to stderr as plain lines
+	roots          environment.Roots
+	exitCode       int
 	// given are the global flags that another program of ours needs too, logFlags those of
 	// them for the supervisor.
 	given, logFlags []string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -31,7 +32,18 @@ func (inv *invocation) loadPlan(ctx context.Context, p project, a adjustment) (*
 	for _, i := range ignored {
 		inv.log.Warn(i.String()) //nolint:sloglint // the text names file and line
 	}
-	return planned, err
+	if err != nil {
+		return nil, err
+	}
+	inv.secretVariable = inv.getenv
+	if slices.ContainsFunc(planned.Secrets, func(s plan.Secret) bool { return s.Variable != "" }) {
+		variables, err := compose.Variables(o)
+		if err != nil {
+			return nil, err
+		}
+		inv.secretVariable = func(name string) (string, bool) { value, set := variables[name]; return value, set }
+	}
+	return planned, nil
 }
 
 // environmentName is the name of the environment that is meant. The files are read
@@ -73,7 +85,7 @@ func (inv *invocation) bringUp(ctx context.Context, p *plan.Plan, o launchOption
 	}
 	up := &broughtUp{images: time.Since(began)}
 	up.Launched, err = launch.Launch(ctx, launch.Options{
-		Roots: inv.roots, Plan: p, Executable: supervisor, Flags: inv.logFlags, DieWithParent: o.dieWithParent, Lookup: inv.getenv,
+		Roots: inv.roots, Plan: p, Executable: supervisor, Flags: inv.logFlags, DieWithParent: o.dieWithParent, Lookup: inv.secretVariable,
 	})
 	up.launch = time.Since(began) - up.images
 	return up, err

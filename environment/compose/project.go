@@ -73,6 +73,16 @@ func (s *sources) nameInFiles(ctx context.Context, o Options, name string) (stri
 	return project.Name, nil
 }
 
+// Variables returns those that the files are read with: the caller's, and those of
+// EnvFiles or .env that the caller has not. The error is as Load's.
+func Variables(o Options) (map[string]string, error) {
+	s, err := gather(o)
+	if err != nil {
+		return nil, err
+	}
+	return s.variables, nil
+}
+
 // Render returns the project that the files make, merged and with variables filled
 // in, as "yaml" or "json", in the form that docker compose config prints. What has
 // no effect here is in it too. The error is as Load's; Load tells more.

@@ -87,3 +87,16 @@ func TestRenderFillsIn(t *testing.T) {
 		}
 	}
 }
+
+func TestVariablesAreThoseOfFilesToo(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "compose.yaml")
+	err := errors.Join(os.WriteFile(file, []byte("services: {a: {image: x}}"), 0o644), os.WriteFile(filepath.Join(dir, ".env"), []byte("A=file\nB=file\n"), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := compose.Variables(compose.Options{Files: []string{file}, Environ: []string{"A=caller"}})
+	if err != nil || got["A"] != "caller" || got["B"] != "file" {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
