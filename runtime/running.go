@@ -31,6 +31,7 @@ type stopRequest struct {
 // already if there is an error, and also without one if the container was stopped
 // before its program ran. The caller must call Wait.
 func (r *Runtime) Start(ctx context.Context, opts RunOptions) (*Running, error) {
+	r.settle()
 	s := r.newSupervisor(&opts)
 	running := make(chan struct{})
 	c := &Running{supervisor: s, stops: make(chan stopRequest), ended: make(chan struct{})}

@@ -56,6 +56,7 @@ type Runtime struct {
 	cfg      Config
 	log      *slog.Logger
 	rootless func() bool
+	settle   func() // settleCgroups, once
 }
 
 // New checks cfg and returns a handle. It touches nothing on disk.
@@ -68,7 +69,9 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	cfg.Root = filepath.Clean(cfg.Root)
 	rootless := sync.OnceValue(func() bool { return detectRootless(cfg.SystemdCgroup) })
-	return &Runtime{cfg: cfg, log: cfg.Logger, rootless: rootless}, nil
+	r := &Runtime{cfg: cfg, log: cfg.Logger, rootless: rootless}
+	r.settle = sync.OnceFunc(r.settleCgroups)
+	return r, nil
 }
 
 func (r *Runtime) containersDir() string     { return filepath.Join(r.cfg.Root, "containers") }

@@ -5,6 +5,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/sandboxrun/sandboxrun/cgroup"
 )
 
 // startGuard ends a creation that does not come to its end: one may wait for
@@ -29,6 +31,11 @@ type startGuard struct {
 // watch begins the guard of a container that exists on disk only.
 func (g *startGuard) watch(ctx context.Context, c *Container) {
 	g.created, g.done = make(chan struct{}), make(chan struct{})
+	// Now, since libcontainer changes the paths that it has of a start that fails.
+	group, err := c.openGroup()
+	if err != nil {
+		c.runtime.log.Debug("a start that hangs could not be ended", "id", c.id, "error", err)
+	}
 	go func() {
 		defer close(g.done)
 		cancelled := ctx.Done()
@@ -48,7 +55,7 @@ func (g *startGuard) watch(ctx context.Context, c *Container) {
 			if g.cancel != nil {
 				g.cancel()
 			}
-			g.kill(c)
+			g.kill(group)
 			return
 		}
 	}()
@@ -56,9 +63,8 @@ func (g *startGuard) watch(ctx context.Context, c *Container) {
 
 // kill kills until the creation has ended: its next process may not have
 // joined the cgroup yet.
-func (g *startGuard) kill(c *Container) {
-	group, err := c.openGroup()
-	if err != nil || group == nil {
+func (g *startGuard) kill(group *cgroup.Group) {
+	if group == nil {
 		return
 	}
 	again := time.NewTicker(10 * time.Millisecond)
