@@ -276,7 +276,7 @@ func (i *instance) arrived() bool {
 	if i.oneShot() {
 		return succeeded
 	}
-	return i.ready || succeeded
+	return i.everReady || succeeded
 }
 
 // group counts goroutines that belong to one container and ends them.

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,6 +29,7 @@ import (
 	"github.com/sandboxrun/sandboxrun/environment/supervisor"
 	"github.com/sandboxrun/sandboxrun/rootfs/image"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
+	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
 // asSupervisor is the argument by which this test binary becomes PID 1 of an
@@ -72,18 +72,17 @@ func buildWorkload(dir string) (string, error) {
 // supervise is what the hidden command of sandboxrun does, and looks for goroutines
 // that are left.
 func supervise() int {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	handover, err := environment.TakeOver()
-	if err == nil {
-		err = supervisor.Run(context.Background(), handover, supervisor.Options{Signals: signals, Log: log})
-	}
-	if err != nil {
+	if err := supervisor.Main(context.Background(), log); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
 	}
-	signal.Stop(signals)
+	// See runtime.KeepFirstThread.
+	own, _ := os.Readlink("/proc/self/ns/mnt")
+	if thread, _ := os.Readlink("/proc/thread-self/ns/mnt"); own != thread {
+		fmt.Fprintln(os.Stderr, "error: the first thread is in the mount namespace", own, "and not in", thread)
+		return 1
+	}
 	if err := goleak.Find(goleak.IgnoreAnyFunction("os/signal.loop")); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
@@ -455,4 +454,43 @@ func (e *env) waitOutput(instance, text string) {
 			e.t.Fatalf("%s has not printed %q but %q", instance, text, e.output(instance))
 		}
 	}
+}
+
+// count is how many events of a kind there were.
+func (e *env) count(instance string, kind control.EventKind) (n int) {
+	for _, event := range e.history() {
+		if event.Instance == instance && event.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// exitCode is that of an instance's last end.
+func (e *env) exitCode(instance string) (code int) {
+	code = -1
+	for _, event := range e.history() {
+		if event.Instance == instance && event.Kind == control.EventExited {
+			code = *event.ExitCode
+		}
+	}
+	return code
+}
+
+// report is what is kept of an instance.
+func (e *env) report(instance string) (report struct {
+	Service  string
+	Restarts int
+	Failure  *control.Failure
+	Starts   []runtime.Report
+}) {
+	e.t.Helper()
+	data, err := os.ReadFile(filepath.Join(e.paths.Reports, instance+".json"))
+	if err == nil {
+		err = json.Unmarshal(data, &report)
+	}
+	if err != nil {
+		e.t.Error(err)
+	}
+	return report
 }

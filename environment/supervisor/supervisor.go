@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"sync"
 	"time"
 
@@ -19,11 +20,30 @@ import (
 	"github.com/sandboxrun/sandboxrun/runtime"
 )
 
+// Main is what a process does that was launched to be PID 1 of an environment: it
+// takes over what is handed to it and calls Run. Nothing but flags may come before.
+func Main(ctx context.Context, log *slog.Logger) error {
+	release, err := runtime.KeepFirstThread()
+	if err != nil {
+		return err
+	}
+	defer release()
+	// Before it waits for anything: a Go program that is PID 1 ends at once by a signal
+	// that it has not asked for.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	defer signal.Stop(signals)
+	handover, err := environment.TakeOver()
+	if err != nil {
+		return err
+	}
+	return Run(ctx, handover, Options{Signals: signals, Log: log})
+}
+
 // Options are the surroundings of Run.
 type Options struct {
 	// Signals are those of the process. SIGTERM, SIGINT and SIGHUP stop the
-	// environment; whoever calls Run has caught them from its first moment on, since a
-	// PID 1 without a handler ends at once.
+	// environment; see Main.
 	Signals <-chan os.Signal
 	// Log gets what goes wrong and the environment survives. Nil discards.
 	Log *slog.Logger
@@ -34,7 +54,7 @@ type Options struct {
 // environment. The error tells what failed on our side: of setting up or of
 // removing; a service that fails is none, it is told by the control socket.
 //
-// The process has to be PID 1 of a PID namespace, and its mount, network and IPC
+// The process has called runtime.KeepFirstThread. It has to be PID 1 of a PID namespace, and its mount, network and IPC
 // namespaces the environment's own. It takes over h's descriptors and never gives
 // the lock back: that is held until the process ends.
 func Run(ctx context.Context, h *environment.Handover, o Options) (retErr error) {
@@ -55,7 +75,7 @@ func Run(ctx context.Context, h *environment.Handover, o Options) (retErr error)
 	}
 	defer s.publishPhase(control.Stopped)
 	s.publishPhase(control.Starting)
-	for _, step := range []func(*cleanup.Stack) error{s.enter, s.open, s.connect} {
+	for _, step := range []func(*cleanup.Stack) error{s.enter, s.open, s.connect, s.publishPorts} {
 		if err := step(&undo); err != nil {
 			s.fail(&control.Failure{Stage: stageEnvironment, Error: err.Error()})
 			return err
