@@ -178,9 +178,7 @@ func (w *walk) mapping(n *yaml.Node, s *shape, path []string, pattern string, de
 			}
 			continue
 		}
-		if !w.attribute(e, here, below, n) {
-			continue
-		}
+		w.attribute(e, here, below, n)
 		w.value(e.value, sub, here, below, depth+1)
 		w.refers(e.value, here, below)
 	}
@@ -212,23 +210,22 @@ func (w *walk) unknown(key *yaml.Node, s *shape, path []string) {
 	w.addf(key, path, "the key %q is not known; there are %s", key.Value, strings.Join(known, ", "))
 }
 
-// attribute looks up what happens with a key. It tells whether its value is to be looked at.
-func (w *walk) attribute(e entry, path []string, pattern string, siblings *yaml.Node) bool {
+// attribute notes a key that is not carried out. What is in it must be sound all the same: the library reads it.
+func (w *walk) attribute(e entry, path []string, pattern string, siblings *yaml.Node) {
 	a := attributeOf(w.attributes, pattern)
+	parent, _ := cutLast(pattern)
 	switch {
 	case a.status == works || a.status == differs || e.value.Tag == "!reset":
-		return true
+		return
 	case isFalse(e.value):
-		return true // what is off need not be there
-	case a.path != pattern && !strings.HasSuffix(a.path, ".*"):
-		return true // it is told of the key above
+		return // what is off need not be there
+	case a.path != pattern && a.path != parent+".*":
+		return // it is told of the key above
 	case pattern == "services.*.build" && w.prebuilt(siblings):
 		a.status, a.text = noted, "the image is taken, and nothing is built"
 	}
 	at := w.at(e.key)
 	w.refusals = append(w.refusals, refusal{path: path, at: at, status: a.status, text: plain(a.text), foreign: w.file.foreign, sequence: len(w.resets)})
-	// Below a key that is refused, one message is enough; what is below one that changes nothing must still be sound.
-	return a.status != refused
 }
 
 // plain takes off what is for the documentation.
@@ -290,7 +287,8 @@ func (w *walk) scalar(n *yaml.Node, s *shape, path []string, pattern string) {
 	if w.file.foreign && strings.Contains(n.Value, "$") {
 		return
 	}
-	if s.kinds&kinds == 0 {
+	// The schema lets pid be empty, which the library does not survive.
+	if s.kinds&kinds == 0 || kinds&null != 0 && strings.HasSuffix(pattern, ".pid") {
 		switch {
 		case kinds&null != 0:
 			w.addf(n, path, "it is empty; it must be %s, or left out", s.kinds)
