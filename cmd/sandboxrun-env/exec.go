@@ -152,10 +152,44 @@ func (inv *invocation) relay(own console.Console, master *os.File) {
 			}
 		}
 	})
-	// What is typed is read until this process ends: nothing can end a read of a terminal that others use.
-	go io.Copy(master, own)          //nolint:errcheck // the command may have ended
+	var typing sync.WaitGroup
+	quit, end, err := os.Pipe()
+	if err == nil {
+		typing.Go(func() { typeInto(master, int(own.Fd()), quit) })
+	} else {
+		inv.log.Warn("cannot pass on what is typed", "error", err)
+	}
 	io.Copy(inv.streams.out, master) //nolint:errcheck // EIO is how a terminal ends
+	if err == nil {
+		end.Close()
+		typing.Wait()
+		quit.Close()
+	}
 	signal.Stop(resized)
 	close(resized)
 	following.Wait()
+}
+
+// typeInto copies what is typed at a terminal until the other end of quit is closed:
+// a read of a terminal that others have open cannot be ended otherwise.
+func typeInto(master *os.File, terminal int, quit *os.File) {
+	typed := make([]byte, 4096)
+	polled := []unix.PollFd{{Fd: int32(terminal), Events: unix.POLLIN}, {Fd: int32(quit.Fd()), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(polled, -1); errors.Is(err, unix.EINTR) {
+			continue
+		} else if err != nil || polled[1].Revents != 0 {
+			return
+		}
+		n, err := unix.Read(terminal, typed)
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
+			continue
+		}
+		if err != nil || n <= 0 {
+			return
+		}
+		if _, err := master.Write(typed[:n]); err != nil {
+			return
+		}
+	}
 }

@@ -84,7 +84,7 @@ func (inv *invocation) inspect(c *cli.Context, argument string) error {
 	}
 	out := inspectedService{Service: p.Services[at], Status: []control.InstanceStatus{}}
 	if status := inv.statusOf(c, record); status != nil {
-		out.Status, _ = chosen(status.Instances, []string{argument}) //nolint:errcheck // a service of the plan without instances has none
+		out.Status, _ = chosen(status.Instances, []string{argument}) // a service of the plan without instances has none
 	}
 	return inv.printIndented(out)
 }

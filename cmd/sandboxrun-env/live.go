@@ -27,8 +27,9 @@ type live struct {
 	mu    sync.Mutex
 	times *timeline
 	name  string
-	drawn int  // lines of the block on the terminal
-	ended bool // the block is not drawn any more
+	drawn int    // lines of the block on the terminal
+	last  string // what they are
+	ended bool   // the block is not drawn any more
 }
 
 func newLive(out io.Writer, name string, times *timeline, quiet bool, color bool) *live {
@@ -113,6 +114,11 @@ func (l *live) redrawLocked(now time.Time) {
 		fmt.Fprintf(&b, "\x1b[%dA", l.drawn)
 	}
 	lines := l.times.block(l.name, now, l.color)
+	text := strings.Join(lines, "\n")
+	if l.drawn > 0 && text == l.last {
+		return
+	}
+	l.last = text
 	for _, line := range lines {
 		b.WriteString("\r\x1b[K" + clip(line, l.width) + "\n")
 	}
@@ -130,7 +136,7 @@ func (t *timeline) describe(e control.Event) string {
 	}
 	l := t.line(e)
 	took := l.stages()
-	text := ""
+	var text string
 	switch e.Kind {
 	case control.EventWaiting:
 		text = "waiting for " + e.Detail
