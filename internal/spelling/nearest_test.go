@@ -1,10 +1,6 @@
-package spelling_test
+package spelling
 
-import (
-	"testing"
-
-	"github.com/sandboxrun/sandboxrun/internal/spelling"
-)
+import "testing"
 
 func TestNearest(t *testing.T) {
 	known := []string{"command", "container_name", "image", "ports"}
@@ -20,7 +16,7 @@ func TestNearest(t *testing.T) {
 		{"", ""},
 	}
 	for _, tt := range tests {
-		if got := spelling.Nearest(tt.word, known); got != tt.want {
+		if got := Nearest(tt.word, known); got != tt.want {
 			t.Errorf("Nearest(%q) = %q, want %q", tt.word, got, tt.want)
 		}
 	}
