@@ -53,6 +53,9 @@ type Descriptors struct {
 	// Lifeline is readable (end of file) when the process that launched the environment has
 	// ended. Only with DieWithParent.
 	Lifeline int `json:"lifeline,omitempty"`
+	// HostNetwork is the host's network namespace, in which names are asked for that egress
+	// lets out. Only with Egress.
+	HostNetwork int `json:"hostNetwork,omitempty"`
 }
 
 // SecretContent is the content of a plan.Secret.
@@ -127,7 +130,7 @@ func TakeOver() (*Handover, error) {
 	if err != nil {
 		return nil, err
 	}
-	inherited := []int{h.Descriptors.Lock, h.Descriptors.Control, h.Descriptors.Lifeline}
+	inherited := []int{h.Descriptors.Lock, h.Descriptors.Control, h.Descriptors.Lifeline, h.Descriptors.HostNetwork}
 	for _, p := range h.Ports {
 		inherited = append(inherited, p.Descriptor)
 	}

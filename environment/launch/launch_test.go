@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -201,6 +202,22 @@ func TestLaunchFails(t *testing.T) {
 			}
 			requireNothing(t, opts.Roots)
 		})
+	}
+}
+
+// TestEgress has a network namespace of its own for the host's: nothing of the real one
+// is touched.
+func TestEgress(t *testing.T) {
+	opts := testOptions(t, "egress", serve)
+	opts.Plan.Egress.All = true
+	text, err := json.Marshal(order{Roots: opts.Roots, Plan: opts.Plan})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(opts.Executable, "launch-with-egress", string(text))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"github.com/sandboxrun/sandboxrun/environment"
 	"github.com/sandboxrun/sandboxrun/environment/control"
 	"github.com/sandboxrun/sandboxrun/environment/plan"
+	"github.com/sandboxrun/sandboxrun/network/egress"
 )
 
 // The test binary is also a supervisor that runs nothing, and a program that launches
@@ -27,6 +30,9 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "launch" {
 		os.Exit(launcher(os.Args[2]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "launch-with-egress" {
+		os.Exit(launchWithEgress(os.Args[2]))
 	}
 	code := m.Run()
 	for _, pattern := range []string{"/sys/fs/cgroup/*/sandboxrun-env-", "/sys/fs/cgroup/sandboxrun-env-"} {
@@ -120,8 +126,16 @@ func (f *fakeHandler) Status() control.Status {
 		secrets = append(secrets, c.Name+"="+string(c.Content))
 	}
 	groups, _ := os.ReadFile("/proc/self/cgroup")
+	source := ""
+	if f.handover.Egress != nil {
+		_, err := net.InterfaceByName(egress.Uplink)
+		host, hostErr := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.handover.Descriptors.HostNetwork))
+		own, ownErr := os.Readlink("/proc/self/ns/net")
+		isHost := hostErr == nil && ownErr == nil && strings.HasPrefix(host, "net:") && host != own
+		source = fmt.Sprintf("interface %v, host's namespace %v", err == nil, isHost)
+	}
 	environ := strings.Join(os.Environ(), "\n")
-	s.Instances = []control.InstanceStatus{{Service: f.handover.Cgroup, Name: string(groups), Ports: ports, Command: append(secrets, environ), Index: os.Getpid()}}
+	s.Instances = []control.InstanceStatus{{Service: f.handover.Cgroup, Name: string(groups), Ports: ports, Command: append(secrets, environ), Index: os.Getpid(), Source: source}}
 	return s
 }
 
@@ -157,6 +171,55 @@ func launcher(text string) int {
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return 0
+}
+
+// launchWithEgress launches with a way out, in a network namespace that stands for the
+// host's, and says what there was and what is left.
+func launchWithEgress(text string) int {
+	if err := egressLifetime(text); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func egressLifetime(text string) error {
+	var o order
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		return err
+	}
+	opts := Options{Roots: o.Roots, Plan: o.Plan, Executable: "/proc/self/exe"}
+	l, err := Launch(context.Background(), opts)
+	if err != nil {
+		return err
+	}
+	there, err := egress.Remains(l.Record.Egress)
+	if err != nil || len(there) != 2 {
+		return fmt.Errorf("with egress there is on the host: %q, %w", there, err)
+	}
+	left, err := environment.Audit(context.Background(), l.Record, environment.RemoveOptions{})
+	if err != nil || len(left) != 0 {
+		return fmt.Errorf("an audit of a living one found %v, %w", left, err)
+	}
+	status, err := l.Client.Status(context.Background())
+	if err != nil {
+		return err
+	}
+	if seen := status.Instances[0].Source; seen != "interface true, host's namespace true" {
+		return fmt.Errorf("the supervisor sees %s", seen)
+	}
+	l.Kill()
+	if left, err = environment.Audit(context.Background(), l.Record, environment.RemoveOptions{}); err != nil ||
+		!slices.ContainsFunc(left, func(l environment.Leftover) bool { return l.Kind == environment.LeftNetwork }) {
+		return fmt.Errorf("an audit of a dead one found %v, %w", left, err)
+	}
+	if err := o.Roots.Remove(context.Background(), l.Record.Name, environment.RemoveOptions{}); err != nil {
+		return err
+	}
+	if left, err = environment.Audit(context.Background(), l.Record, environment.RemoveOptions{}); err != nil || len(left) != 0 {
+		return fmt.Errorf("left: %v, %w", left, err)
+	}
+	return nil
 }
 
 func requireRoot(t *testing.T) {

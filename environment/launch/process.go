@@ -81,6 +81,14 @@ func (b *birth) start(context.Context) (retErr error) {
 	} else {
 		cmd.SysProcAttr.Setsid = true
 	}
+	if b.record.Egress != "" {
+		host, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			return fmt.Errorf("open the host's network namespace: %w", err)
+		}
+		defer host.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, host)
+	}
 	b.process, err = startProcess(cmd, lifeline)
 	if err != nil {
 		return fmt.Errorf("start the environment's supervisor: %w", err)
@@ -103,6 +111,9 @@ func (b *birth) descriptors() (d environment.Descriptors, ports []environment.Op
 	}
 	if b.opts.DieWithParent {
 		d.Lifeline = take()
+	}
+	if b.record.Egress != "" {
+		d.HostNetwork = take()
 	}
 	return d, ports
 }
