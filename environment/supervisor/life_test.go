@@ -105,7 +105,7 @@ func TestAFailingStartTellsServiceStageAndLastLines(t *testing.T) {
 	prepared := svc("main", "sleep", "60s")
 	prepared.PreStart = []plan.Hook{{Command: []string{"/workload", "exit", "5"}}}
 	oneShot := svc("main", "exit", "6")
-	large, limit := svc("main", "hog", "64M"), int64(16<<20)
+	large, limit := svc("main", "hog", "256M"), int64(96<<20)
 	large.Sandbox.Limits.MemoryBytes = &limit
 	early := svc("main", "true")
 	early.Ready = []plan.Probe{{Kind: plan.ProbeTCP, Port: 80}}

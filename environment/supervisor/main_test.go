@@ -494,3 +494,25 @@ func (e *env) report(instance string) (report struct {
 	}
 	return report
 }
+
+// waitNoProcess waits until no process of the environment has text in its command
+// line, in which zero bytes are between arguments.
+func (e *env) waitNoProcess(text string) {
+	e.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		processes, err := e.cgroup.Processes()
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		found := slices.ContainsFunc(processes, func(pid int) bool {
+			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			return err == nil && bytes.Contains(line, []byte(text))
+		})
+		if !found {
+			return
+		}
+		if time.Now().After(deadline) {
+			e.t.Fatalf("a process is left: %q", text)
+		}
+	}
+}
