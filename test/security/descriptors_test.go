@@ -122,9 +122,13 @@ func TestPID1HoldsNoDescriptorOfTheHost(t *testing.T) {
 		t.Fatalf("PID 1 was not looked at: %v", o)
 	}
 	for line := range strings.Lines(o.stdout) {
-		if !regexp.MustCompile(`^1/\d+ (pipe:\[\d+\]|/dev/null)$`).MatchString(strings.TrimSpace(line)) {
+		if !regexp.MustCompile(`^1/\d+ (pipe:\[\d+\]|socket:\[\d+\]|/dev/null)$`).MatchString(strings.TrimSpace(line)) {
 			t.Errorf("PID 1 holds %s", line)
 		}
+	}
+	// Its end of a pair: what it reports on.
+	if n := strings.Count(o.stdout, " socket:"); n != 1 {
+		t.Errorf("PID 1 holds %d sockets, want 1", n)
 	}
 }
 
