@@ -104,7 +104,9 @@ func TestRemoveRefusesTheLiving(t *testing.T) {
 		t.Errorf("GC() = %v, %v", found, err)
 	}
 	// One that is launched has no socket yet: it is waited for, for a while.
-	listener.Close()
+	if err := listener.Close(); err != nil {
+		t.Error(err)
+	}
 	if found, err := r.roots.GC(t.Context(), GCOptions{}); err != nil || len(found) != 0 {
 		t.Errorf("GC() = %v, %v", found, err)
 	}

@@ -117,7 +117,7 @@ func TestNotRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	listener.Close()
+	mustClose(t, listener)
 	if err := <-asked; !errors.Is(err, ErrNotRunning) {
 		t.Errorf("a dying server: %v", err)
 	}
@@ -129,7 +129,14 @@ func TestNotRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener.Close()
+	mustClose(t, listener)
+}
+
+func mustClose(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestLongPaths(t *testing.T) {
@@ -146,7 +153,7 @@ func TestLongPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener.Close()
+	mustClose(t, listener)
 	fd, err := unix.Dup(int(file.Fd()))
 	if err != nil {
 		t.Fatal(err)

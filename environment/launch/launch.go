@@ -208,9 +208,8 @@ func (b *birth) makeDirectories(context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
 	b.control, err = listener.File()
-	if err != nil {
+	if err := errors.Join(err, listener.Close()); err != nil {
 		return fmt.Errorf("duplicate control socket: %w", err)
 	}
 	return nil

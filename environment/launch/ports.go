@@ -52,8 +52,8 @@ func open(service string, port plan.Port) (openPort, error) {
 		return openPort{}, err
 	}
 	// The descriptor goes to the supervisor as a duplicate; this one is not needed.
-	defer socket.Close()
 	file, err := socket.File()
+	err = errors.Join(err, socket.Close())
 	if err != nil {
 		return openPort{}, err
 	}

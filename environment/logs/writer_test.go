@@ -155,7 +155,9 @@ func TestTimesNeverGoBack(t *testing.T) {
 	for range 3 {
 		fmt.Fprintln(w.Stdout(), "x")
 	}
-	w.Close()
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
 	var got []int64
 	if err := Read(t.Context(), dir, Query{Tail: -1}, func(e Entry) error { got = append(got, e.Time.Unix()); return nil }); err != nil {
 		t.Fatal(err)
@@ -432,7 +434,9 @@ func FuzzWriter(f *testing.F) {
 			_, _ = w.Stdout().Write(rest[:n])
 			rest = rest[n:]
 		}
-		w.Close()
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
 		var got []byte
 		err := Read(t.Context(), dir, Query{Tail: -1}, func(e Entry) error {
 			got = append(got, e.Line...)
