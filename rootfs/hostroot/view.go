@@ -301,10 +301,11 @@ func submounts(v View, mounts []string) []string {
 	return slices.Compact(missing)
 }
 
-// Mounts returns the mount points of the calling process's mount namespace, in
-// the table's order.
+// Mounts returns the mount points of the calling thread's mount namespace, in
+// the table's order. The process's own table is that of its first thread, which
+// libcontainer may have left in a container's namespace.
 func Mounts() ([]string, error) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	data, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
