@@ -123,12 +123,13 @@ systemd: build samples bin/report bin/vm need-vm $(RUNC) ## run the tests of --s
 		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles --env SANDBOXRUN_RUNC=/work/host/runc bin/vm-tests/systemd.test
 
 .PHONY: engines
-engines: build samples bin/report bin/vm need-vm $(CONTAINERD)/update ## use sandboxrun by containerd, podman and docker in a VM
-	@rm -rf bin/vm-engines && install -d -m 755 bin/vm-engines bin/vm-tests && cp -a bin/sandboxrun bin/bundles bin/vm-engines/ && cp -a $(CONTAINERD) bin/vm-engines/engines
+engines: build samples bin/report bin/vm need-vm $(CONTAINERD)/update ## use sandboxrun by containerd, podman and docker in a VM; PEERS=yes compares images with podman too
+	@rm -rf bin/vm-engines && install -d -m 755 bin/vm-engines bin/vm-tests && cp -a bin/sandboxrun bin/sandboxrun-images bin/bundles bin/vm-engines/ && cp -a $(CONTAINERD) bin/vm-engines/engines
 	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ ./test/engines
 	@export $(WITH_GO); \
 	bin/report run engines -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --image engines --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-engines \
-		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles --env SANDBOXRUN_ENGINES=/work/host/engines bin/vm-tests/engines.test
+		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles --env SANDBOXRUN_ENGINES=/work/host/engines \
+		--env SANDBOXRUN_PEERS=$(PEERS) bin/vm-tests/engines.test
 
 # PEERS=yes tries the image's runc and crun too.
 PEERS :=

@@ -49,7 +49,7 @@ type containerd struct {
 	daemon     *exec.Cmd
 }
 
-// newContainerd starts the containerd in programs and gives it the test's image.
+// newContainerd starts the containerd in programs.
 func newContainerd(t *testing.T, programs string, keepsEnded bool) *containerd {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "c") //nolint:usetesting // short, for the paths of sockets in it
@@ -66,7 +66,6 @@ func newContainerd(t *testing.T, programs string, keepsEnded bool) *containerd {
 	}
 	t.Cleanup(func() { c.remove(t) })
 	c.start(t)
-	c.succeeds(t, "image", "import", imageArchive(t))
 	return c
 }
 

@@ -32,6 +32,7 @@ func TestContainerd(t *testing.T) {
 		t.Run(version.name, func(t *testing.T) {
 			before := machineNow(t)
 			c := newContainerd(t, version.programs, version.keepsEnded)
+			c.succeeds(t, "image", "import", imageArchive(t))
 			for _, test := range []struct {
 				name string
 				run  func(*testing.T)

@@ -13,9 +13,11 @@
 // namespaces, interfaces, files of state. What an engine itself leaves, with any
 // runtime, is named in its test.
 //
-// docs/engines.md tells users what is tried here, in the same words.
+// docs/engines.md tells users what is tried here, in the same words; what
+// TestUnpackedTrees finds is in docs/bundles.md.
 //
 // The environment: SANDBOXRUN_BIN is the program, SANDBOXRUN_BUNDLES the
 // directory of the sample bundles, SANDBOXRUN_ENGINES the directory of engines
-// that Debian doesn't have, made by test/engines/tools.
+// that Debian doesn't have, made by test/engines/tools. With SANDBOXRUN_PEERS the
+// slow comparison of unpacked images with podman is made, too.
 package engines

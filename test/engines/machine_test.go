@@ -290,9 +290,10 @@ func removeTree(t *testing.T, dir string) {
 }
 
 // engineOwn says whether an engine keeps something mounted there for itself:
-// podman its layers, docker the host's network namespace.
+// podman its layers, docker the host's network namespace, containerd what its
+// mount manager once mounted for `ctr image mount`.
 func engineOwn(at string) bool {
-	return strings.HasSuffix(at, "/storage/overlay") || strings.HasSuffix(at, "/netns/default")
+	return strings.HasSuffix(at, "/storage/overlay") || strings.HasSuffix(at, "/netns/default") || strings.Contains(at, "/io.containerd.mount-manager.")
 }
 
 // removeGroup removes an engine's own control group, which must be empty by then.

@@ -33,8 +33,7 @@ runtime_supports_nocgroup = ["sandboxrun"]
 sandboxrun = ["%s"]
 `
 
-// newPodman returns podman for root, or for the guest's ordinary user, that has
-// the test's image.
+// newPodman returns podman for root, or for the guest's ordinary user.
 func newPodman(t *testing.T, user *syscall.Credential) podman {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "p") //nolint:usetesting // short, for the paths of sockets in it
@@ -45,12 +44,8 @@ func newPodman(t *testing.T, user *syscall.Credential) podman {
 	if user != nil {
 		runtimeDir, home = filepath.Join(dir, "xdg"), "/home/tester"
 	}
-	archive, err := os.ReadFile(imageArchive(t))
-	if err != nil {
-		t.Fatal(err)
-	}
 	conf := dir + "/containers.conf"
-	makeFiles(t, user, map[string]string{dir + "/": "", dir + "/xdg/": "", conf: fmt.Sprintf(podmanConf, sandboxrun(t)), dir + "/image.tar": string(archive)})
+	makeFiles(t, user, map[string]string{dir + "/": "", dir + "/xdg/": "", conf: fmt.Sprintf(podmanConf, sandboxrun(t))})
 	p := podman{
 		client: client{
 			argv: []string{"podman", "--root", dir + "/storage", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp"},
@@ -61,7 +56,18 @@ func newPodman(t *testing.T, user *syscall.Credential) podman {
 		state: filepath.Join(runtimeDir, "sandboxrun"),
 	}
 	t.Cleanup(func() { p.remove(t) })
-	p.succeeds(t, "load", "--quiet", "--input", dir+"/image.tar")
+	return p
+}
+
+// withImage gives podman the test's image.
+func (p podman) withImage(t *testing.T) podman {
+	t.Helper()
+	archive, err := os.ReadFile(imageArchive(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	makeFiles(t, p.as, map[string]string{p.dir + "/image.tar": string(archive)})
+	p.succeeds(t, "load", "--quiet", "--input", p.dir+"/image.tar")
 	return p
 }
 
@@ -112,7 +118,7 @@ func TestPodman(t *testing.T) {
 		// For --userns=auto.
 		appendLine(t, file, "containers:200000:100000")
 	}
-	root, tester := newPodman(t, nil), newPodman(t, &syscall.Credential{Uid: 1000, Gid: 1000})
+	root, tester := newPodman(t, nil).withImage(t), newPodman(t, &syscall.Credential{Uid: 1000, Gid: 1000}).withImage(t)
 	t.Run("side by side", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T){
 			"container":      root.testContainer,
