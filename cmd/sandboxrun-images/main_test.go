@@ -85,7 +85,7 @@ func TestProgressOnATerminalIsABarForEachLayer(t *testing.T) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}
 	}
-	for line := range strings.SplitSeq(strings.NewReplacer("\r\x1b[K", "", "\x1b[1A", "", "\x1b[2A", "").Replace(out.String()), "\n") {
+	for line := range strings.SplitSeq(strings.NewReplacer("\r\x1b[K", "", "\x1b[1A", "", "\x1b[2A", "", "\x1b[3A", "").Replace(out.String()), "\n") {
 		if len(line) >= 60 {
 			t.Errorf("%q is wider than the terminal", line)
 		}
@@ -112,6 +112,7 @@ func steps() []image.Progress {
 		{Digest: first, Stage: "retry", Done: 1024, Total: 2048, Err: errors.New("reset")},
 		{Digest: first, Stage: "fetch", Done: 1024, Total: 2048},
 		{Digest: second, Stage: "exists", Total: 10},
+		{Digest: manifest.FromSum(bytes.Repeat([]byte{0x22}, 32)), Stage: "done", Done: 10, Total: 10},
 		{Digest: first, Stage: "unpack", Done: 2048, Total: 2048},
 		{Digest: first, Stage: "done", Done: 2048, Total: 2048},
 	}

@@ -82,7 +82,8 @@ func (p *progress) step(s image.Progress) {
 			p.last = now
 			p.draw(now)
 		}
-	case ended && s.Stage != "exists":
+	case ended && s.Stage != "exists" && !l.began.IsZero():
+		// One that another process brought in has no beginning here.
 		fmt.Fprintln(p.out, p.line(s, l, now))
 	}
 }
