@@ -43,21 +43,23 @@ func (s *sources) names() []string {
 
 // gather finds and reads the files.
 func gather(o Options) (*sources, error) {
-	s := &sources{variables: types.Mapping{}}
+	caller := types.Mapping{}
 	for _, variable := range o.Environ {
-		name, value, found := strings.Cut(variable, "=")
-		if found {
-			s.variables[name] = value
+		if name, value, found := strings.Cut(variable, "="); found {
+			caller[name] = value
 		}
 	}
-	// Variables of .env may name the files, and the first file's directory has the .env.
-	start := o.Dir
-	if start == "" && len(o.Files) > 0 && o.Files[0] != "-" {
-		start = filepath.Dir(o.Files[0])
+	s := &sources{}
+	dir := o.Dir
+	if dir == "" && len(o.Files) > 0 && o.Files[0] != "-" {
+		dir = filepath.Dir(o.Files[0])
 	}
-	start, err := filepath.Abs(start)
-	if err != nil {
+	var err error
+	if s.dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("find project's directory: %w", err)
+	}
+	if s.variables, err = readVariables(caller, o.EnvFiles, s.dir); err != nil {
+		return nil, err
 	}
 	names := o.Files
 	if len(names) == 0 {
@@ -65,20 +67,16 @@ func gather(o Options) (*sources, error) {
 	}
 	found := len(names) == 0
 	if found {
-		if names, err = search(start); err != nil {
+		if names, err = search(s.dir); err != nil {
 			return nil, err
 		}
-		if o.Dir == "" {
-			start = filepath.Dir(names[0])
+	}
+	if at := filepath.Dir(names[0]); o.Dir == "" && len(o.Files) == 0 && names[0] != "-" && at != s.dir {
+		// The project is where its first file is, and so are its variables.
+		s.dir = at
+		if s.variables, err = readVariables(caller, o.EnvFiles, s.dir); err != nil {
+			return nil, err
 		}
-	}
-	s.dir = start
-	if err := s.readVariables(o.EnvFiles); err != nil {
-		return nil, err
-	}
-	// A .env beside the working directory's file may still say otherwise.
-	if again := s.named(); found && len(again) > 0 {
-		names = again
 	}
 	for _, name := range names {
 		f, err := open(name, o.Stdin, found && o.Dir == "")
@@ -94,7 +92,7 @@ func gather(o Options) (*sources, error) {
 	return s, nil
 }
 
-// named are the files of COMPOSE_FILE.
+// named are the files of COMPOSE_FILE, meant from the project's directory.
 func (s *sources) named() []string {
 	separator := s.variables["COMPOSE_PATH_SEPARATOR"]
 	if separator == "" {
@@ -102,7 +100,7 @@ func (s *sources) named() []string {
 	}
 	var out []string
 	for name := range strings.SplitSeq(s.variables["COMPOSE_FILE"], separator) {
-		if name != "" && name != "-" && !filepath.IsAbs(name) && s.dir != "" {
+		if name != "" && name != "-" && !filepath.IsAbs(name) {
 			name = filepath.Join(s.dir, name)
 		}
 		if name != "" {
@@ -185,35 +183,31 @@ func readFile(path string) ([]byte, error) {
 	return data, err
 }
 
-// readVariables adds the variables of the files to those of the caller, which win.
-func (s *sources) readVariables(files []string) error {
+// readVariables returns the caller's variables and those of files, over which the caller's win. Without files, they are those
+// of COMPOSE_ENV_FILES, or .env in dir.
+func readVariables(caller types.Mapping, files []string, dir string) (types.Mapping, error) {
 	if len(files) == 0 {
-		for name := range strings.SplitSeq(s.variables["COMPOSE_ENV_FILES"], ",") {
-			if name != "" {
-				files = append(files, name)
-			}
-		}
+		files = strings.FieldsFunc(caller["COMPOSE_ENV_FILES"], func(r rune) bool { return r == ',' })
 	}
-	if off, _ := strconv.ParseBool(s.variables["COMPOSE_DISABLE_ENV_FILE"]); len(files) == 0 && !off {
-		if path := filepath.Join(s.dir, ".env"); isFile(path) {
+	if off, _ := strconv.ParseBool(caller["COMPOSE_DISABLE_ENV_FILE"]); len(files) == 0 && !off {
+		if path := filepath.Join(dir, ".env"); isFile(path) {
 			files = []string{path}
 		}
 	}
-	over := types.Mapping{}
+	fromFiles := types.Mapping{}
 	for _, name := range files {
 		data, err := readFile(name)
 		if err != nil {
-			return fmt.Errorf("cannot read variables: %s; name a file that is there with --env-file", reason(err))
+			return nil, fmt.Errorf("cannot read variables: %s; name a file that is there with --env-file", reason(err))
 		}
-		known := s.variables.Clone().Merge(over)
+		known := caller.Clone().Merge(fromFiles)
 		variables, err := dotenv.ParseWithLookup(strings.NewReader(string(data)), known.Resolve)
 		if err != nil {
-			return Problems{{File: name, Text: strings.Join(strings.Fields(err.Error()), " ")}}
+			return nil, Problems{{File: name, Text: strings.Join(strings.Fields(err.Error()), " ")}}
 		}
-		maps.Copy(over, variables)
+		maps.Copy(fromFiles, variables)
 	}
-	s.variables.Merge(over)
-	return nil
+	return caller.Clone().Merge(fromFiles), nil
 }
 
 // load has the library read and merge the files. thorough has it check them, too, which it does slowly: it is needed where
