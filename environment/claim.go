@@ -16,8 +16,12 @@ import (
 // environment of that name, unless ctx ends earlier.
 const claimTimeout = 10 * time.Second
 
-// claimPoll is how often it looks: flock(2) has no waiting with a deadline.
-const claimPoll = 5 * time.Millisecond
+// How often it looks, at first and at last: flock(2) has no waiting with a deadline,
+// and a supervisor that is ending has let go after some tenths of a millisecond.
+const (
+	firstPoll = 250 * time.Microsecond
+	lastPoll  = 8 * time.Millisecond
+)
 
 // Claim is the right to make or to remove the environment of one name: its lock,
 // held. It ends with the process, or when its lock's last descriptor is closed: a
@@ -60,24 +64,34 @@ func (r Roots) Claim(ctx context.Context, name string) (*Claim, error) {
 func (r Roots) waitForClaim(ctx context.Context, name string) (*lockfile.Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	tick := time.NewTicker(claimPoll)
-	defer tick.Stop()
+	pause := firstPoll
 	for {
 		if r.answers(name) {
 			return nil, ErrExists
 		}
-		select {
-		case <-ctx.Done():
+		if !wait(ctx, pause) {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return nil, context.Cause(ctx)
 			}
 			return nil, fmt.Errorf("%w, or another process is starting or removing it", ErrExists)
-		case <-tick.C:
 		}
+		pause = min(2*pause, lastPoll)
 		lock, err := lockfile.TryLock(r.Of(name).Lock)
 		if !errors.Is(err, lockfile.ErrHeld) {
 			return lock, err
 		}
+	}
+}
+
+// wait reports false when ctx ended first.
+func wait(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 

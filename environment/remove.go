@@ -63,9 +63,7 @@ func (r Roots) Remove(ctx context.Context, name string, opts RemoveOptions) erro
 // kill ends all processes in the control groups of an environment that lives, until
 // nobody holds its lock: one that is being launched may start some later.
 func (r Roots) kill(ctx context.Context, name string) error {
-	tick := time.NewTicker(claimPoll)
-	defer tick.Stop()
-	for {
+	for pause := firstPoll; ; pause = min(2*pause, lastPoll) {
 		record, err := r.Load(name)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
@@ -84,10 +82,8 @@ func (r Roots) kill(ctx context.Context, name string) error {
 		case !errors.Is(err, lockfile.ErrHeld):
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !wait(ctx, pause) {
 			return fmt.Errorf("%w although its processes are killed; whoever launches it has to end first: %w", ErrAlive, context.Cause(ctx))
-		case <-tick.C:
 		}
 	}
 }

@@ -123,7 +123,6 @@ func (s *Server) begin(conn *net.UnixConn) {
 // Close ends the history, waits until all who watch have read it, for a second at
 // most, and closes everything. Commands that were run by Exec are to be killed.
 func (s *Server) Close() error {
-	s.history.end()
 	s.mu.Lock()
 	s.closing = true
 	listener := s.listener
@@ -141,6 +140,8 @@ func (s *Server) Close() error {
 			err = nil
 		}
 	}
+	// Only now: who hears of the end may look whether anybody listens.
+	s.history.end()
 	s.serves.Wait()
 	return err
 }
