@@ -49,6 +49,7 @@ type instance struct {
 	oomKills   uint64
 	over       bool // it has ended for good, or will never run
 	failure    *control.Failure
+	derived    bool // failure is of something that it depends on
 	command    []string
 }
 
@@ -217,7 +218,7 @@ func (i *instance) fail(err error) {
 		failure.LastLines = i.output.tail()
 	}
 	i.env.log.Debug("an instance failed", "instance", i.plan.Name, "error", err)
-	i.change(func() { i.failure = failure })
+	i.change(func() { i.failure, i.derived = failure, errors.Is(err, errDependency) })
 	if err := i.writeReport(); err != nil {
 		i.env.log.Warn("cannot write report", "instance", i.plan.Name, "error", err)
 	}

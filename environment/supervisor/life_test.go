@@ -119,7 +119,7 @@ func TestAFailingStartTellsServiceStageAndLastLines(t *testing.T) {
 		{"exit", shell("main", "echo first; echo second; exit 3"), "exit", "code 3", "first second"},
 		{"out of memory", large, "exit", "OOM killer", ""},
 		{"probe", probed, "ready", "its time is over", ""},
-		{"health", sick, "health", "code 3: ill", "coming"},
+		{"health", sick, "health", "2 checks: the last exited with code 3: ill", "coming"},
 		{"program", missing, "start", "no such file", ""},
 		{"post_start", hooked, "hook", "post_start[0]", ""},
 		{"pre_start", prepared, "hook", "code 5", ""},

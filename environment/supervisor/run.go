@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ type run struct {
 	notify    *probe.Notify // nil without a probe of that kind
 	tasks     *group        // probes and the health check
 	probed    chan error    // how the probes ended, once
+	checked   chan probe.HealthStatus
 	probesMet bool
 	number    int // of this start, from 1
 }
@@ -38,7 +40,7 @@ const (
 
 // start starts a container. Nothing of it is left if that fails.
 func (i *instance) start(ctx context.Context) (_ *run, retErr error) {
-	r := &run{instance: i, tasks: newGroup(), probed: make(chan error, 1)}
+	r := &run{instance: i, tasks: newGroup(), probed: make(chan error, 1), checked: make(chan probe.HealthStatus)}
 	defer func() {
 		if retErr != nil {
 			r.tasks.end()
@@ -148,8 +150,10 @@ func (r *run) attend() (end, error) {
 			if err == nil {
 				r.probesMet = true
 			} else if !r.isStopping() {
-				r.notReady(err)
+				r.notReady(at(stageReady, err))
 			}
+		case status := <-r.checked:
+			r.healthChanged(status)
 		case <-changed:
 		case <-stopping:
 			r.stopInTurn()
@@ -180,34 +184,40 @@ func (r *run) probe() {
 		return
 	}
 	r.change(func() { r.health = healthStarting })
-	check := probe.NewHealth(*r.check, r.execute, r.healthChanged)
+	check := probe.NewHealth(*r.check, r.execute, func(status probe.HealthStatus) {
+		select {
+		case r.checked <- status:
+		case <-r.tasks.ctx.Done():
+		}
+	})
 	r.tasks.all.Go(func() { check.Run(r.tasks.ctx) })
 }
 
-// healthChanged is told of each change of health.
+// healthChanged takes a change of health. A failure is told before the state: what
+// depends on the service fails by the state, and is not what is to be told.
 func (r *run) healthChanged(status probe.HealthStatus) {
 	detail := string(status.State)
+	if status.State == probe.HealthUnhealthy && !r.hasBeenReady() && !r.isStopping() {
+		r.notReady(at(stageHealth, errors.New(r.explainHealth(status))))
+	}
 	r.change(func() { r.health = detail })
 	r.publish(control.Event{Kind: control.EventHealth, Detail: detail})
-	if status.State != probe.HealthUnhealthy || r.hasBeenReady() {
-		return
+}
+
+func (r *run) explainHealth(status probe.HealthStatus) string {
+	why := fmt.Sprintf("it is unhealthy after %d checks", status.Failures)
+	if status.Last == nil {
+		return why
 	}
-	why := "its health check failed"
-	if last := status.Last; last != nil {
-		switch {
-		case last.Error != "":
-			why += ": " + last.Error
-		case last.ExitCode >= 0:
-			why += fmt.Sprintf(" with code %d", last.ExitCode)
-		}
-		if text := r.output.redact(last.Output); text != "" {
-			why += ": " + text
-		}
+	if status.Last.Error != "" {
+		why += ": " + status.Last.Error
+	} else {
+		why += fmt.Sprintf(": the last exited with code %d", status.Last.ExitCode)
 	}
-	select {
-	case r.probed <- at(stageHealth, errors.New(why)):
-	default: // the probes have failed too
+	if text := strings.TrimSpace(r.output.redact(status.Last.Output)); text != "" {
+		why += ": " + text
 	}
+	return why
 }
 
 func (r *run) hasBeenReady() (ready bool) {
@@ -233,9 +243,6 @@ func (r *run) judgeReady() {
 // environment starts it is a failure of the service; the container goes on where it
 // is to be looked at, or when the environment was ready before.
 func (r *run) notReady(err error) {
-	if staged := (*failed)(nil); !errors.As(err, &staged) {
-		err = at(stageReady, err)
-	}
 	starting := false
 	r.env.look(func() { starting = r.env.status.Phase == control.Starting })
 	if !starting {

@@ -60,7 +60,11 @@ func (s *supervisor) Stats(ctx context.Context) ([]control.InstanceStats, error)
 		if err != nil {
 			s.log.Debug("cannot read all figures", "instance", i.plan.Name, "error", err)
 		}
-		all[n].Stats, all[n].Limits = stats, group.Effective()
+		usage, err := group.Usage()
+		if err != nil && !errors.Is(err, cgroup.ErrRemoved) {
+			s.log.Debug("cannot read use", "instance", i.plan.Name, "error", err)
+		}
+		all[n].Stats, all[n].Usage, all[n].Limits = stats, usage, group.Effective()
 	}
 	return all, nil
 }

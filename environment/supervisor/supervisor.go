@@ -219,7 +219,7 @@ func (s *supervisor) live(ctx context.Context) error {
 		case <-allEnded:
 			allEnded = nil
 		case sig := <-s.signals:
-			s.requestStop(stopOrder{reason: signalName(sig)})
+			s.requestStop(stopOrder{reason: signalName(sig), grace: s.graceOfSignal()})
 		case <-lifeline:
 			lifeline = nil
 			s.requestStop(stopOrder{reason: "parent-died"})
@@ -230,6 +230,16 @@ func (s *supervisor) live(ctx context.Context) error {
 			s.requestStop(stopOrder{reason: "cancelled"})
 		}
 	}
+}
+
+// graceOfSignal: whoever signals a second time does not want to wait.
+func (s *supervisor) graceOfSignal() (grace *time.Duration) {
+	s.look(func() {
+		if s.order != nil {
+			grace = new(time.Duration)
+		}
+	})
+	return grace
 }
 
 func signalName(sig os.Signal) string {
@@ -269,13 +279,14 @@ func watchLifeline(fd int) (died <-chan struct{}, stop func()) {
 // judge looks whether the start has come to its end.
 func (s *supervisor) judge() {
 	var failure *control.Failure
-	complete := true
+	complete, derived := true, false
 	phase := control.Starting
 	s.look(func() {
 		phase = s.status.Phase
 		for _, i := range s.instances {
-			if i.failure != nil && failure == nil && i.matters() {
-				failure = i.failure
+			// What failed first is told, and not what failed with it.
+			if i.failure != nil && i.matters() && (failure == nil || derived && !i.derived) {
+				failure, derived = i.failure, i.derived
 			}
 			complete = complete && (i.arrived() || i.over && !i.matters())
 		}
@@ -311,8 +322,7 @@ func (s *supervisor) requestStop(order stopOrder) {
 			first = true
 			s.order = &order
 		case order.grace == nil:
-			// A second signal: the user does not want to wait.
-			s.order = &stopOrder{reason: s.order.reason, grace: new(time.Duration)}
+			// Nothing that is not under way already.
 		case s.order.grace == nil || *order.grace < *s.order.grace:
 			s.order = &stopOrder{reason: s.order.reason, grace: order.grace}
 		}

@@ -37,7 +37,12 @@ func (s *supervisor) connect(undo *cleanup.Stack) (err error) {
 	}
 	undo.Push(w.stack.Close)
 	undo.Push(w.closeNamespaces)
-	w.names = names.NewServer(names.Options{Logger: s.log})
+	// Opening the stack has switched forwarding off; egress switches it on when there are rules.
+	options, err := w.openEgress(undo)
+	if err != nil {
+		return err
+	}
+	w.names = names.NewServer(options)
 	undo.Push(w.names.Close)
 	for n := range s.handover.Plan.Networks {
 		if err := w.addNetwork(&s.handover.Plan.Networks[n]); err != nil {
@@ -103,12 +108,19 @@ func (w *wiring) attach(i *instance) (*endpoint, error) {
 	w.namespaces = append(w.namespaces, namespace)
 	w.mu.Unlock()
 	e := &endpoint{namespace: namespace}
+	routed := false
 	for _, a := range i.plan.Attachments {
 		n := w.networks[a.Network]
 		if n == nil {
 			return nil, fmt.Errorf("there is no network %q", a.Network)
 		}
-		if err := w.addInterface(e, n, a); err != nil {
+		// A namespace has one way out, by the first network that has one.
+		var gateways []netip.Addr
+		if !routed && !n.Internal {
+			gateways = w.routers(n)
+			routed = len(gateways) > 0
+		}
+		if err := w.addInterface(e, n, a, gateways); err != nil {
 			return nil, err
 		}
 		e.servers = append(e.servers, n.Gateways...)
@@ -138,8 +150,8 @@ func (w *wiring) areOurs(servers []netip.Addr) bool {
 	return len(servers) > 0
 }
 
-func (w *wiring) addInterface(e *endpoint, n *plan.Network, a plan.Attachment) error {
-	what := network.Interface{Name: a.Interface, Bridge: n.Bridge, MTU: n.MTU}
+func (w *wiring) addInterface(e *endpoint, n *plan.Network, a plan.Attachment, gateways []netip.Addr) error {
+	what := network.Interface{Name: a.Interface, Bridge: n.Bridge, MTU: n.MTU, Gateways: gateways}
 	for _, address := range a.Addresses {
 		prefix, err := prefixIn(n, address)
 		if err != nil {
