@@ -47,7 +47,7 @@ TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go e
 
 # The native tests' packages, and those that run once more in the VM with real cgroup v2.
 # Not under the race detector: they start a thousand processes and race on purpose.
-INTEGRATION  := ./test/integration/... ./test/security/... ./test/equivalence
+INTEGRATION  := ./test/integration/... ./test/security/... ./test/equivalence ./test/shop ./test/sidebyside
 VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./bundles/build ./rootfs/overlay ./cmd/sandboxrun ./test/integration
 # Services that run in that VM too. PostgreSQL is there to be added: it makes its cluster for a minute.
 VM_SERVICES  := redis nginx
@@ -98,7 +98,7 @@ test: bin/report $(if $(filter yes,$(VM)),need-vm) ## run every test there is an
 unit: build samples bin/report ## run the tests beside the code, natively, as root, with the race detector
 	@export $(WITH_GO); \
 	bin/report run unit -- go test -json $(RACE) -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) \
-		$$(go list ./... | grep -vE '/test/(integration|security|equivalence)$$')
+		$$(go list ./... | grep -vE '/test/(integration|security|equivalence|shop|sidebyside)$$')
 
 .PHONY: integration
 integration: build samples samples-services bin/report need-equivalence $(RUNC) ## run the testscript suites, the break-out tests and the comparison with runc, natively, as root
@@ -174,6 +174,11 @@ bench-bundle: build samples-services need-bench ## compare `sandboxrun bundle bu
 	@$(WITH_GO) go build -buildvcs=false -o bin/bench-bundle ./test/bench/bundle
 	$(AS_ROOT) bin/bench-bundle bin/sandboxrun
 
+.PHONY: bench-env
+bench-env: build samples need-bench-env ## compare environments with podman-compose and unshare, and many side by side
+	@$(WITH_GO) go build -buildvcs=false -o bin/bench-env ./test/bench/env
+	$(AS_ROOT) bin/bench-env bin/sandboxrun bin/bundles/workload/rootfs/bin/workload
+
 .PHONY: lint
 lint: need-build need-lint $(GOLANGCI) ## check form, imports, likely mistakes, scripts and go.mod
 	$(WITH_GO) $(GOLANGCI) run ./...
@@ -201,8 +206,8 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '%-12s %s\n' "$$target" "$$text"; done
 
 # What a target needs from the host. Met needs cost milliseconds.
-.PHONY: need-build need-lint need-vm need-bench need-equivalence
-need-build need-lint need-vm need-bench need-equivalence: need-%:
+.PHONY: need-build need-lint need-vm need-bench need-bench-env need-equivalence
+need-build need-lint need-vm need-bench need-bench-env need-equivalence: need-%:
 	@.ci/host-packages $*
 
 # Always asked for: go itself knows whether there is something to do.
