@@ -52,7 +52,9 @@ func TestStartReturnsWhenTheProgramRuns(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			ready.Close()
+			if err := ready.Close(); err != nil {
+				t.Error(err)
+			}
 			test.end(c)
 			report, err := c.Wait()
 			if err != nil {

@@ -51,7 +51,8 @@ func (s *supervisor) met(d plan.Dependency) (bool, error) {
 	}
 	all := true
 	for _, i := range instances {
-		met, lost := false, i.over || i.failure != nil
+		var met bool
+		lost := i.over || i.failure != nil
 		switch d.Condition {
 		case plan.Healthy:
 			met = i.ready && i.health != healthUnhealthy

@@ -282,11 +282,11 @@ func TestWhatEndsAnEnvironment(t *testing.T) {
 }
 
 func TestAStopDuringTheStart(t *testing.T) {
-	for _, delay := range []time.Duration{0, 10, 20, 30, 40, 60, 80, 100, 150} {
-		delay *= time.Millisecond
+	const ms = time.Millisecond
+	for _, delay := range []time.Duration{0, 10 * ms, 20 * ms, 30 * ms, 40 * ms, 60 * ms, 80 * ms, 100 * ms, 150 * ms} {
 		t.Run(delay.String(), func(t *testing.T) {
 			e := up(t, nil, svc("one", "sleep", "60s"), svc("two", "sleep", "60s"), after(svc("three", "sleep", "60s"), needs("one", plan.Started)))
-			time.Sleep(delay)
+			<-time.After(delay)
 			e.down()
 		})
 	}

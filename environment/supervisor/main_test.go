@@ -143,7 +143,7 @@ func up(t *testing.T, change func(*plan.Draft, *environment.Handover), services 
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: it makes namespaces")
 	}
-	dir, err := os.MkdirTemp("", "sandboxrun-env-")
+	dir, err := os.MkdirTemp("", "sandboxrun-env-") //nolint:usetesting // a socket's path has room for 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}

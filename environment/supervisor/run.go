@@ -79,7 +79,7 @@ func (i *instance) start(ctx context.Context) (_ *run, retErr error) {
 	}
 	if err != nil {
 		cancel()
-		report, _ := r.running.Wait() //nolint:errcheck // it is err
+		report, _ := r.running.Wait()
 		i.reports = append(i.reports, report)
 		if !errors.Is(err, errStopping) {
 			err = at(stageStart, err)
