@@ -15,6 +15,7 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/cgroup"
 	"github.com/sandboxrun/sandboxrun/environment/plan"
+	"github.com/sandboxrun/sandboxrun/environment/probe"
 	"github.com/sandboxrun/sandboxrun/internal/spelling"
 )
 
@@ -194,6 +195,7 @@ func (c *converter) probes(path []string, value any) []plan.Probe {
 func (c *converter) probesOf(path []string, value any) []plan.Probe {
 	var out []plan.Probe
 	var timeout time.Duration
+	before := len(c.problems)
 	add := func(kind plan.ProbeKind, needs string, simple func(p *plan.Probe, at []string, v any), keys func(p *plan.Probe) map[string]reading) reading {
 		return func(at []string, v any) {
 			p := plan.Probe{Kind: kind}
@@ -239,7 +241,9 @@ func (c *converter) probesOf(path []string, value any) []plan.Probe {
 	})
 	for i := range out {
 		out[i].Timeout = timeout
-		c.checkProbe(child(path, string(out[i].Kind)), out[i])
+		if err := probe.Check(out[i]); err != nil && len(c.problems) == before {
+			c.addf(child(path, string(out[i].Kind)), "%v", err)
+		}
 	}
 	if len(out) == 0 && timeout != 0 {
 		c.addf(path, "there is nothing to wait for; write one of tcp, http, grpc, log, notify and listen")
@@ -263,15 +267,6 @@ func (c *converter) httpKeys(p *plan.Probe) map[string]reading {
 				p.Headers[name] = c.word(child(at, name), headers[name])
 			}
 		},
-	}
-}
-
-func (c *converter) checkProbe(path []string, p plan.Probe) {
-	if p.Path != "" && !strings.HasPrefix(p.Path, "/") {
-		c.addf(child(path, "path"), "it must begin with /, not %q", p.Path)
-	}
-	if p.Scheme != "" && p.Scheme != "http" && p.Scheme != "https" {
-		c.addf(child(path, "scheme"), "%q is none of http and https", p.Scheme)
 	}
 }
 
