@@ -3,10 +3,12 @@ package publish
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,11 +34,16 @@ type UDP struct {
 
 	mu       sync.Mutex
 	sessions map[netip.AddrPort]*session // guarded by mu
+
+	replying sync.Mutex
+	// reply is one datagram on its way out, guarded by replying: a thousand sessions that wait need no 64 KiB each.
+	reply []byte
 }
 
 // session is one client. It ends when neither side has sent for a while, when it makes room for another, and with Serve.
 type session struct {
 	service net.Conn
+	raw     syscall.RawConn
 	// to is the local address that the client sent to, as ancillary data for the replies: from another one it would not
 	// take them.
 	to []byte
@@ -63,7 +70,7 @@ func NewUDP(socket *net.UDPConn, dial Dialer, options UDPOptions) *UDP {
 	}
 	return &UDP{
 		socket: socket, dial: dial, idle: options.Idle, limit: options.MaxSessions, log: orDiscard(options.Logger),
-		sessions: map[netip.AddrPort]*session{},
+		sessions: map[netip.AddrPort]*session{}, reply: make([]byte, maxDatagram),
 	}
 }
 
@@ -132,13 +139,13 @@ func (f *UDP) session(client netip.AddrPort, now time.Duration) *session {
 
 // open makes a session, nil if the service cannot be reached at all. With too many, the most silent one ends.
 func (f *UDP) open(ctx context.Context, client netip.AddrPort, to []byte, now time.Duration) *session {
-	service, err := f.dial(ctx)
+	service, raw, err := f.connect(ctx)
 	if err != nil {
 		f.counters.refused.Add(1)
 		f.log.Debug("cannot reach the service", "address", f.socket.LocalAddr(), "client", client, "error", err)
 		return nil
 	}
-	s := &session{service: service, to: to, last: now}
+	s := &session{service: service, raw: raw, to: to, last: now}
 	f.counters.accepted.Add(1)
 	f.counters.active.Add(1)
 	f.mu.Lock()
@@ -157,37 +164,82 @@ func (f *UDP) open(ctx context.Context, client netip.AddrPort, to []byte, now ti
 	return s
 }
 
+// connect dials the service and gives its socket in both forms.
+func (f *UDP) connect(ctx context.Context) (net.Conn, syscall.RawConn, error) {
+	service, err := f.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	socket, ok := service.(*net.UDPConn)
+	if !ok {
+		service.Close()
+		return nil, nil, fmt.Errorf("the dialer of a UDP port connects by %s", service.RemoteAddr().Network())
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		service.Close()
+		return nil, nil, err
+	}
+	return service, raw, nil
+}
+
 // serveReplies sends the service's datagrams to the client until the session ends, and ends it when it has been idle.
 func (f *UDP) serveReplies(s *session, client netip.AddrPort, began time.Time) {
 	defer f.counters.active.Add(-1)
 	defer f.forget(s, client)
-	buffer := make([]byte, maxDatagram)
 	for {
 		left := f.left(s, client, time.Since(began))
 		if left <= 0 || s.service.SetReadDeadline(time.Now().Add(left)) != nil {
 			return
 		}
-		n, err := s.service.Read(buffer)
+		received, err := f.passReply(s, client)
 		var timeout net.Error
 		switch {
-		case errors.Is(err, unix.ECONNREFUSED):
-			f.counters.refused.Add(1)
-			continue
-		case errors.As(err, &timeout) && timeout.Timeout():
-			continue // the client may have sent meanwhile
-		case err != nil:
-			return
-		}
-		f.session(client, time.Since(began))
-		if _, _, err := f.socket.WriteMsgUDPAddrPort(buffer[:n], s.to, client); err != nil {
+		case received:
+			f.session(client, time.Since(began))
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
+		case errors.Is(err, unix.ECONNREFUSED):
+			f.counters.refused.Add(1)
+		case errors.As(err, &timeout) && timeout.Timeout():
+			// The client may have sent meanwhile.
+		case err != nil:
+			return
+		}
+	}
+}
+
+// passReply waits for one datagram of the service, until the socket's deadline, and sends it to the client. received says
+// that there was one; the error is then that of sending.
+func (f *UDP) passReply(s *session, client netip.AddrPort) (received bool, err error) {
+	waiting := s.raw.Read(func(fd uintptr) bool {
+		f.replying.Lock()
+		defer f.replying.Unlock()
+		var n int
+		for {
+			if n, err = unix.Read(int(fd), f.reply); !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		if errors.Is(err, unix.EAGAIN) {
+			return false
+		}
+		if err != nil {
+			return true
+		}
+		received = true
+		if _, _, err = f.socket.WriteMsgUDPAddrPort(f.reply[:n], s.to, client); err != nil {
 			f.counters.dropped.Add(1)
-			continue
+			return true
 		}
 		f.counters.out.Add(uint64(n))
+		return true
+	})
+	if waiting != nil {
+		return false, waiting
 	}
+	return received, err
 }
 
 // left says how long a session still has without a datagram. One that has nothing left is not found any more: a datagram that
