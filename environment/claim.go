@@ -103,7 +103,8 @@ func (r Roots) answers(name string) bool {
 }
 
 // Alive tells whether an environment lives, is being launched or removed. It is a
-// snapshot.
+// snapshot. The file of a lock that nobody holds is removed: whoever was killed right
+// after making it left nothing else.
 func (r Roots) Alive(name string) (bool, error) {
 	if err := CheckName(name); err != nil {
 		return false, err
@@ -123,7 +124,7 @@ func (r Roots) Alive(name string) (bool, error) {
 	case err != nil:
 		return false, fmt.Errorf("look at the lock of environment %q: %w", name, err)
 	}
-	return false, lock.Release()
+	return false, lock.Remove()
 }
 
 // File is the lock's open file, for the supervisor to inherit.

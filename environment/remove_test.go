@@ -259,6 +259,9 @@ func TestList(t *testing.T) {
 		}
 		got = append(got, line)
 	}
+	if _, err := os.Lstat(roots.Of("free").Lock); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a lock that nobody holds is there: %v", err)
+	}
 	if want := []string{"damaged problem", "dead recorded", "living alive recorded", "starting alive"}; !slices.Equal(got, want) {
 		t.Errorf("List() = %q, want %q", got, want)
 	}

@@ -210,15 +210,15 @@ func TestLaunchFails(t *testing.T) {
 func TestEgress(t *testing.T) {
 	opts := testOptions(t, "egress", serve)
 	opts.Plan.Egress.All = true
-	text, err := json.Marshal(order{Roots: opts.Roots, Plan: opts.Plan})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(opts.Executable, "launch-with-egress", string(text))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
+	inNamespaces(t, "egress", syscall.CLONE_NEWNET, opts)
+}
+
+func TestV2(t *testing.T) {
+	inNamespaces(t, "v2", syscall.CLONE_NEWNS, testOptions(t, "v2", serve))
+}
+
+func TestFullDisk(t *testing.T) {
+	inNamespaces(t, "full-disk", syscall.CLONE_NEWNS, testOptions(t, "full", serve))
 }
 
 // TestPortOfAnotherEnvironment wants it named.

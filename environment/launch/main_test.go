@@ -6,15 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/environment"
 	"github.com/sandboxrun/sandboxrun/environment/control"
@@ -31,8 +35,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "launch" {
 		os.Exit(launcher(os.Args[2]))
 	}
-	if len(os.Args) > 1 && os.Args[1] == "launch-with-egress" {
-		os.Exit(launchWithEgress(os.Args[2]))
+	if len(os.Args) > 1 && lives[os.Args[1]] != nil {
+		os.Exit(live(lives[os.Args[1]], os.Args[2]))
 	}
 	code := m.Run()
 	for _, pattern := range []string{"/sys/fs/cgroup/*/sandboxrun-env-", "/sys/fs/cgroup/sandboxrun-env-"} {
@@ -173,22 +177,40 @@ func launcher(text string) int {
 	return 0
 }
 
-// launchWithEgress launches with a way out, in a network namespace that stands for the
-// host's, and says what there was and what is left.
-func launchWithEgress(text string) int {
-	if err := egressLifetime(text); err != nil {
+// lives are lives of an environment on hosts that are made of namespaces, each in a
+// process of its own; see inNamespaces.
+var lives = map[string]func(Options) error{"egress": lifeWithEgress, "v2": lifeOnV2, "full-disk": lifeOnFullDisk}
+
+func live(life func(Options) error, text string) int {
+	var o order
+	err := json.Unmarshal([]byte(text), &o)
+	if err == nil {
+		err = life(Options{Roots: o.Roots, Plan: o.Plan, Executable: "/proc/self/exe"})
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return 0
 }
 
-func egressLifetime(text string) error {
-	var o order
-	if err := json.Unmarshal([]byte(text), &o); err != nil {
-		return err
+// inNamespaces runs one of lives in new namespaces.
+func inNamespaces(t *testing.T, life string, flags uintptr, opts Options) {
+	t.Helper()
+	text, err := json.Marshal(order{Roots: opts.Roots, Plan: opts.Plan})
+	if err != nil {
+		t.Fatal(err)
 	}
-	opts := Options{Roots: o.Roots, Plan: o.Plan, Executable: "/proc/self/exe"}
+	cmd := exec.Command(opts.Executable, life, string(text))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// lifeWithEgress launches with a way out, in a network namespace that stands for the
+// host's.
+func lifeWithEgress(opts Options) error {
 	l, err := Launch(context.Background(), opts)
 	if err != nil {
 		return err
@@ -209,15 +231,86 @@ func egressLifetime(text string) error {
 		return fmt.Errorf("the supervisor sees %s", seen)
 	}
 	l.Kill()
-	if left, err = environment.Audit(context.Background(), l.Record, environment.RemoveOptions{}); err != nil ||
-		!slices.ContainsFunc(left, func(l environment.Leftover) bool { return l.Kind == environment.LeftNetwork }) {
+	left, err = environment.Audit(context.Background(), l.Record, environment.RemoveOptions{})
+	if err != nil || !slices.ContainsFunc(left, func(l environment.Leftover) bool { return l.Kind == environment.LeftNetwork }) {
 		return fmt.Errorf("an audit of a dead one found %v, %w", left, err)
 	}
-	if err := o.Roots.Remove(context.Background(), l.Record.Name, environment.RemoveOptions{}); err != nil {
+	return removed(l)
+}
+
+// removed removes an environment that has ended and wants nothing left.
+func removed(l *Launched) error {
+	if err := l.Record.Roots.Remove(context.Background(), l.Record.Name, environment.RemoveOptions{}); err != nil {
 		return err
 	}
-	if left, err = environment.Audit(context.Background(), l.Record, environment.RemoveOptions{}); err != nil || len(left) != 0 {
+	left, err := environment.Audit(context.Background(), l.Record, environment.RemoveOptions{})
+	if err != nil || len(left) != 0 {
 		return fmt.Errorf("left: %v, %w", left, err)
+	}
+	return nil
+}
+
+// lifeOnV2 has cgroup v2 alone, without controllers: the supervisor is born in its
+// group.
+func lifeOnV2(opts Options) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, ""); err != nil {
+		return err
+	}
+	l, err := Launch(context.Background(), opts)
+	if err != nil {
+		return err
+	}
+	status, err := l.Client.Status(context.Background())
+	if err != nil {
+		return err
+	}
+	if groups := status.Instances[0].Name; !strings.Contains(groups, "0::"+l.Record.Cgroup+"/"+supervisorGroup+"\n") {
+		return fmt.Errorf("the supervisor is in the groups %s", groups)
+	}
+	if err := l.Client.Stop(context.Background(), control.StopRequest{Reason: "test"}, nil); err != nil {
+		return err
+	}
+	return removed(l)
+}
+
+// lifeOnFullDisk launches on disks that have room for so many files and no more: it
+// succeeds, or says why and leaves nothing.
+func lifeOnFullDisk(opts Options) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	dir := filepath.Dir(opts.Roots.State)
+	failures := 0
+	for files := 1; files < 40; files++ {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("nr_inodes=%d", files)); err != nil {
+			return err
+		}
+		l, err := Launch(context.Background(), opts)
+		switch {
+		case err == nil:
+			if err := l.Client.Stop(context.Background(), control.StopRequest{Reason: "test"}, nil); err != nil {
+				return err
+			}
+			if err := removed(l); err != nil {
+				return err
+			}
+		case !errors.Is(err, unix.ENOSPC):
+			return fmt.Errorf("with room for %d files: %w", files, err)
+		default:
+			failures++
+		}
+		if left := leftOnDisk(opts.Roots); len(left) > 0 {
+			return fmt.Errorf("with room for %d files: left: %v", files, left)
+		}
+		if err := unix.Unmount(dir, 0); err != nil {
+			return err
+		}
+	}
+	if failures < 10 || failures > 30 {
+		return fmt.Errorf("%d launches failed", failures)
 	}
 	return nil
 }
@@ -256,11 +349,23 @@ func testOptions(t *testing.T, name, behaviour string) Options {
 // requireNothing asserts that no environment has anything on disk below roots.
 func requireNothing(t *testing.T, roots environment.Roots) {
 	t.Helper()
+	if left := leftOnDisk(roots); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func leftOnDisk(roots environment.Roots) []string {
+	var left []string
 	for _, dir := range []string{
 		filepath.Join(roots.State, "environments"), filepath.Join(roots.State, "environment-locks"), filepath.Join(roots.Data, "environments"),
 	} {
-		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-			t.Errorf("left in %s: %v", dir, entries)
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			left = append(left, err.Error())
+		}
+		for _, e := range entries {
+			left = append(left, filepath.Join(dir, e.Name()))
 		}
 	}
+	return left
 }
