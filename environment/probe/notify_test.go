@@ -13,7 +13,12 @@ import (
 )
 
 func TestNotifySeesReady(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "notify")
+	// A path that no address has room for; a program in a sandbox has another, by a mount.
+	dir := filepath.Join(t.TempDir(), strings.Repeat("deep", 30))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "notify")
 	n, err := ListenNotify(path)
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +26,11 @@ func TestNotifySeesReady(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o666 {
 		t.Errorf("the socket is %v, %v, want it open to the sandbox's users", info, err)
 	}
-	conn, err := net.Dial("unixgram", path)
+	inside := filepath.Join(t.TempDir(), "notify")
+	if err := os.Symlink(path, inside); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("unixgram", inside)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +61,8 @@ func TestListenNotifyRefusesAPathThatExists(t *testing.T) {
 	}
 	if n, err := ListenNotify(path); err == nil {
 		t.Errorf("it listens; closed: %v", n.Close())
+	} else if want := "listen for notifications: bind " + path + ": address already in use"; err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
