@@ -20,7 +20,9 @@ import (
 	"github.com/sandboxrun/sandboxrun/environment/plan"
 	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/rootfs/manifest"
+	"github.com/sandboxrun/sandboxrun/rootfs/pack"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
+	"github.com/sandboxrun/sandboxrun/rootfs/unchanged"
 )
 
 // When the registry is asked, as compose's pull_policy has it.
@@ -38,6 +40,9 @@ type imageUse struct {
 	source, platform, pull string
 	services               []string
 	images                 []*plan.Image
+	// files is the state of a local source before it was read; the zero value if it is not
+	// to be remembered.
+	files unchanged.State
 }
 
 // imageUses lists the sources of p, each once, in the order of the services. pull
@@ -106,9 +111,14 @@ func (inv *invocation) bringImages(ctx context.Context, p *plan.Plan, pull strin
 	if err != nil {
 		return err
 	}
+	memory := unchanged.In(inv.roots.Data)
 	var missing []*imageUse
 	for _, u := range imageUses(p, pull) {
-		if b, ok := stored(st, u); ok {
+		b, ok := stored(st, u)
+		if !ok {
+			b, ok = remembered(ctx, st, memory, u)
+		}
+		if ok {
 			u.set(b)
 			continue
 		}
@@ -118,12 +128,72 @@ func (inv *invocation) bringImages(ctx context.Context, p *plan.Plan, pull strin
 		if err := inv.fetch(ctx, missing, quiet); err != nil {
 			return err
 		}
+		inv.remember(ctx, memory, missing)
 	}
 	return takeHealthchecks(st, p)
 }
 
-// stored looks for a registry's image in the store. Other sources are files, which
-// may have changed: they have to be read.
+// localFiles are the files that the image of a local source is made of; nil for
+// another kind of source.
+func localFiles(source string) []string {
+	kind, path, _ := strings.Cut(source, ":")
+	switch kind {
+	case binaryKind:
+		return append([]string{path}, pack.CertificateFiles()...)
+	case "dir", "tar":
+		return []string{path}
+	}
+	return nil
+}
+
+// binaryKind is the kind of source that has none of docker's defaults.
+const binaryKind = "binary"
+
+// memoryKey is what a local image depends on beside its files.
+func (u *imageUse) memoryKey() string { return u.source + " " + u.platform }
+
+// remembered looks whether a local source is as it was when its image was made. It
+// notes the source's state for remember.
+func remembered(ctx context.Context, st *store.Store, memory unchanged.Memory, u *imageUse) (brought, bool) {
+	files := localFiles(u.source)
+	if files == nil || u.pull == pullAlways || os.Geteuid() != 0 {
+		return brought{}, false
+	}
+	var err error
+	if u.files, err = unchanged.Look(ctx, files...); err != nil {
+		u.files = unchanged.State{}
+		return brought{}, false // whoever reads the source tells why
+	}
+	digest, ok := memory.Recall(u.memoryKey(), u.files)
+	if !ok {
+		return brought{}, false
+	}
+	found, err := st.Image(string(digest), "")
+	if err != nil {
+		return brought{}, false
+	}
+	return brought{
+		Reference: u.source, Digest: digest, Platform: found.Config.Platform().String(), DockerDefaults: !strings.HasPrefix(u.source, binaryKind+":"),
+	}, true
+}
+
+// remember notes which files the images were made of.
+func (inv *invocation) remember(ctx context.Context, memory unchanged.Memory, uses []*imageUse) {
+	for _, u := range uses {
+		if u.files.Sum == "" {
+			continue
+		}
+		after, err := unchanged.Look(ctx, localFiles(u.source)...)
+		if err == nil {
+			err = memory.Remember(u.memoryKey(), u.files, after, u.images[0].Digest)
+		}
+		if err != nil {
+			inv.log.Debug("a source is not remembered", "source", u.source, "error", err)
+		}
+	}
+}
+
+// stored looks for a registry's image in the store.
 func stored(st *store.Store, u *imageUse) (brought, bool) {
 	name, ok := strings.CutPrefix(u.source, registryPrefix)
 	if !ok || u.pull == pullAlways || os.Geteuid() != 0 {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,6 +26,10 @@ var hostCertificates = []string{
 	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 	"/etc/ssl/cert.pem",
 }
+
+// CertificateFiles are the files of which HostCertificates reads the first that
+// there is.
+func CertificateFiles() []string { return slices.Clone(hostCertificates) }
 
 // HostCertificates returns this host's CA certificates, nil if it has none.
 func HostCertificates() ([]byte, error) {
