@@ -107,7 +107,7 @@ func (l *look) file(info fs.FileInfo) error {
 		return errors.ErrUnsupported
 	}
 	for _, n := range []uint64{
-		st.Dev, st.Ino, uint64(st.Mode), uint64(st.Uid), uint64(st.Gid), uint64(st.Rdev), uint64(st.Size),
+		st.Dev, st.Ino, uint64(st.Mode), uint64(st.Uid), uint64(st.Gid), st.Rdev, uint64(st.Size),
 		uint64(st.Mtim.Nano()), uint64(st.Ctim.Nano()),
 	} {
 		l.number(n)
