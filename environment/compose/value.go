@@ -40,6 +40,10 @@ func valueProblem(pattern, value string) string {
 		if _, err := cgroup.ParseCPUs(value); err != nil && !isZero(value) {
 			return err.Error()
 		}
+	case "services.*.container_name":
+		if len(value) < 2 {
+			return fmt.Sprintf("%q is too short for the name of a container; write two characters or more", value)
+		}
 	case "services.*.cpuset":
 		if _, err := cgroup.ParseCpuset(value); err != nil {
 			return err.Error()

@@ -65,7 +65,10 @@ func (e Egress) String() string {
 func (n Network) words() string {
 	words := []string{"bridge " + n.Bridge}
 	for i, s := range n.Subnets {
-		words = append(words, fmt.Sprintf("%s by %s", s, n.Gateways[i]))
+		words = append(words, s.String())
+		if i < len(n.Gateways) { // a plan that was read from somewhere may have fewer
+			words[i+1] += " by " + n.Gateways[i].String()
+		}
 	}
 	if n.Internal {
 		words = append(words, "internal")
