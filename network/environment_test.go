@@ -146,7 +146,7 @@ func serve(t testing.TB, n *network.Namespace, address, text string) {
 		}
 	}()
 	t.Cleanup(func() {
-		listener.Close()
+		mustClose(t, listener)
 		<-done
 	})
 }
@@ -208,4 +208,12 @@ func askHere(address string) (string, error) {
 	defer c.Close()
 	all, err := io.ReadAll(c)
 	return string(all), err
+}
+
+// mustClose closes what the test made.
+func mustClose(t testing.TB, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
 }

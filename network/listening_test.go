@@ -102,7 +102,7 @@ func TestHundredsOfListeners(t *testing.T) {
 	var listeners []net.Listener
 	defer func() {
 		for _, l := range listeners {
-			l.Close()
+			mustClose(t, l)
 		}
 	}()
 	within(t, n, func() error {
@@ -169,7 +169,7 @@ func TestThreadsComeBack(t *testing.T) {
 		if _, err := n.Listening("tcp", 9); err != nil {
 			t.Error(err)
 		}
-		n.Close()
+		mustClose(t, n)
 	}
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {

@@ -25,7 +25,7 @@ func TestEnvironmentsHaveEqualAddressesSideBySide(t *testing.T) {
 			stack, err = network.Open()
 			return err
 		})
-		t.Cleanup(func() { stack.Close() })
+		t.Cleanup(func() { mustClose(t, stack) })
 		addBridge(t, stack, "front", "172.20.0.1/16")
 		services[i] = addService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.2/16")})
 		addService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.3/16")})

@@ -201,7 +201,7 @@ func serve(t testing.TB, n *network.Namespace, address string) {
 		}
 	}()
 	t.Cleanup(func() {
-		listener.Close()
+		mustClose(t, listener)
 		<-done
 	})
 }
@@ -231,4 +231,12 @@ func prefixes(texts ...string) []netip.Prefix {
 // addDefaultRoute adds one by a gateway in the calling thread's namespace.
 func addDefaultRoute(gateway netip.Addr) error {
 	return netlink.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()})
+}
+
+// mustClose closes what the test made.
+func mustClose(t testing.TB, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -37,7 +38,7 @@ func inService(t *testing.T) *network.Namespace {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stack.Close() })
+	t.Cleanup(func() { mustClose(t, stack) })
 	prefix := netip.MustParsePrefix
 	if err := stack.AddBridge(network.Bridge{Name: "front", Addresses: []netip.Prefix{prefix("172.20.0.1/16"), prefix("fd00:20::1/64")}}); err != nil {
 		t.Fatal(err)
@@ -46,14 +47,14 @@ func inService(t *testing.T) *network.Namespace {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { service.Close() })
+	t.Cleanup(func() { mustClose(t, service) })
 	if err := stack.Attach(service, network.Interface{
 		Name: "eth0", Bridge: "front", Addresses: []netip.Prefix{prefix("172.20.0.2/16"), prefix("fd00:20::2/64")},
 	}); err != nil {
 		t.Fatal(err)
 	}
 	server := names.NewServer(names.Options{})
-	t.Cleanup(func() { server.Close() })
+	t.Cleanup(func() { mustClose(t, server) })
 	if err := server.AddNetwork(names.Network{
 		Name: "front", Gateways: addresses("172.20.0.1", "fd00:20::1"), Subnets: []netip.Prefix{prefix("172.20.0.0/16"), prefix("fd00:20::/64")},
 	}); err != nil {
@@ -166,5 +167,13 @@ func TestGoResolves(t *testing.T) {
 	}
 	if got, err := resolver.LookupAddr(t.Context(), "fd00:20::4"); !slices.Equal(got, []string{"web-1."}) || err != nil {
 		t.Errorf("fd00:20::4: got %q, %v", got, err)
+	}
+}
+
+// mustClose closes what the test made.
+func mustClose(t testing.TB, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -111,7 +111,7 @@ func echoAll(t testing.TB) publish.Dialer {
 		}
 	}()
 	t.Cleanup(func() {
-		listener.Close()
+		mustClose(t, listener)
 		<-done
 	})
 	return dialTo("tcp", listener.Addr().String())

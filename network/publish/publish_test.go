@@ -35,7 +35,7 @@ func service(t testing.TB, handle func(*net.TCPConn)) publish.Dialer {
 		}
 	}()
 	t.Cleanup(func() {
-		listener.Close()
+		mustClose(t, listener)
 		<-served
 	})
 	return dialTo("tcp", listener.Addr().String())
@@ -131,7 +131,7 @@ func TestTheEndOfSendingIsPassedOn(t *testing.T) {
 func TestARefusedConnectionIsReset(t *testing.T) {
 	nobody := listen(t)
 	address := nobody.Addr().String()
-	nobody.Close()
+	mustClose(t, nobody)
 	listener := listen(t)
 	f := publish.NewTCP(listener, dialTo("tcp", address), nil)
 	serve(t, f)
@@ -213,5 +213,13 @@ func TestAListenerThatIsClosedEndsServe(t *testing.T) {
 	}
 	if err := f.Serve(t.Context()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want %v", err, net.ErrClosed)
+	}
+}
+
+// mustClose closes what the test made.
+func mustClose(t testing.TB, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }

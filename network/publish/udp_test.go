@@ -26,7 +26,7 @@ func echo(t testing.TB) publish.Dialer {
 		}
 	})
 	t.Cleanup(func() {
-		socket.Close()
+		mustClose(t, socket)
 		served.Wait()
 	})
 	return dialTo("udp", socket.LocalAddr().String())
@@ -138,7 +138,7 @@ func TestAnIdleSessionEnds(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the session lives on: %+v", f.Counts())
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	say(t, c, "x")
 	if got := f.Counts(); got.Accepted != 2 || got.Dropped != 0 {
@@ -149,7 +149,7 @@ func TestAnIdleSessionEnds(t *testing.T) {
 func TestAServiceThatComesLaterIsReached(t *testing.T) {
 	reserved := listenUDP(t, "127.0.0.1:0")
 	address := reserved.LocalAddr().String()
-	reserved.Close()
+	mustClose(t, reserved)
 	socket := listenUDP(t, "127.0.0.1:0")
 	f := publish.NewUDP(socket, dialTo("udp", address), publish.UDPOptions{})
 	serve(t, f)
@@ -162,7 +162,7 @@ func TestAServiceThatComesLaterIsReached(t *testing.T) {
 		if _, err := c.Write([]byte("early")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	late := listenUDP(t, address)
 	defer late.Close()
