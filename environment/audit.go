@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/sandboxrun/sandboxrun/cgroup"
 	"github.com/sandboxrun/sandboxrun/internal/sockets"
 	"github.com/sandboxrun/sandboxrun/network/egress"
-	"github.com/sandboxrun/sandboxrun/rootfs/store"
 )
 
 // LeftoverKind is what sort of thing was left.
@@ -144,12 +141,8 @@ func (a *audit) files(keepVolumes bool) error {
 }
 
 func (a *audit) leases() error {
-	// Opening a store makes one.
-	if _, err := os.Lstat(filepath.Join(a.record.Roots.Data, "store.json")); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	st, err := store.Open(a.record.Roots.Data)
-	if err != nil {
+	st, err := existingStore(a.record.Roots.Data)
+	if st == nil || err != nil {
 		return err
 	}
 	leases, err := st.HeldBelow(a.paths.Data)

@@ -139,6 +139,7 @@ var steps = []step{
 		r.must(os.Chmod(dir, 0))
 		r.must(os.Symlink(filepath.Join(r.elsewhere, "file"), filepath.Join(r.paths.Volumes, "link to a file")))
 	}},
+	{"a bundle's intent", func(r *remains) { r.intent() }},
 	{"something in bundles", func(r *remains) { r.write(filepath.Join(r.paths.Bundles, "web-0", "file")) }},
 	{"bundle", func(r *remains) { r.bundle("web-1") }},
 	{"frozen", func(r *remains) { r.freeze() }},
@@ -165,6 +166,19 @@ func (r *remains) freeze() {
 		return
 	}
 	r.must(os.WriteFile(filepath.Join(r.record.Cgroups[""], "cgroup.freeze"), []byte("1"), 0))
+}
+
+// intent is what a build leaves in the store that is killed right at its beginning.
+func (r *remains) intent() {
+	r.t.Helper()
+	_, err := store.Open(r.roots.Data)
+	r.must(err)
+	const id = "0123456789abcdef"
+	unfinished := filepath.Join(r.roots.Data, "bundles", "unfinished", id)
+	r.write(unfinished + ".lock")
+	r.must(os.WriteFile(unfinished+".json", fmt.Appendf(nil, `{"version":1,"id":%q,"dir":%q,"staging":%q,"stateRoot":%q}`,
+		id, filepath.Join(r.paths.Bundles, "web-9"), filepath.Join(r.paths.Bundles, ".web-9.tmp"), r.roots.State), 0o600))
+	r.write(filepath.Join(r.roots.Data, "bundles", id, "upper", "file"))
 }
 
 // bundle builds one and takes its mount away, as the end of a mount namespace does.

@@ -189,22 +189,16 @@ func removeHostParts(ctx context.Context, record *Record) error {
 	return nil
 }
 
-// removeBundles gives back what bundles hold in the store, and has the store's own
-// records of unfinished ones swept.
+// removeBundles gives back what bundles hold in the store, and has unfinished ones
+// swept, of which there may be no more than the store's record.
 func (c *Claim) removeBundles(ctx context.Context, paths Paths) error {
+	st, err := existingStore(c.roots.Data)
+	if st == nil || err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(paths.Bundles)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("list bundles: %w", err)
-	}
-	if len(entries) == 0 {
-		return nil
-	}
-	st, err := store.Open(c.roots.Data)
-	if err != nil {
-		return fmt.Errorf("open store: %w", err)
 	}
 	for _, e := range entries {
 		err := build.Remove(ctx, st, filepath.Join(paths.Bundles, e.Name()))
@@ -215,6 +209,18 @@ func (c *Claim) removeBundles(ctx context.Context, paths Paths) error {
 	}
 	_, err = build.Sweep(st)
 	return err
+}
+
+// existingStore returns nil where there is no store: opening one would make it.
+func existingStore(dataRoot string) (*store.Store, error) {
+	if _, err := os.Lstat(filepath.Join(dataRoot, "store.json")); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	st, err := store.Open(dataRoot)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	return st, nil
 }
 
 func markKept(paths Paths) error {
