@@ -123,7 +123,7 @@ func TestGRPCProbeTellsWhatItSaw(t *testing.T) {
 			target := Target{DialInside: direct}
 			err := Wait(t.Context(), target, plan.Probe{Kind: plan.ProbeGRPC, Port: port, Timeout: 300 * time.Millisecond})
 			want := strings.Replace(tt.want, "ADDRESS", fmt.Sprintf("127.0.0.1:%d", port), 1)
-			if !errors.Is(err, ErrTimeout) || !strings.Contains(err.Error(), "cannot call the service ready: "+want+" for ") {
+			if !errors.Is(err, ErrTimeout) || !strings.Contains(err.Error(), want+" for ") {
 				t.Errorf("got  %v\nwant %s", err, want)
 			}
 		})

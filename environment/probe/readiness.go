@@ -144,7 +144,7 @@ func (r *Readiness) wait(ctx context.Context, target Target, index int) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	default:
-		return fmt.Errorf("cannot call the service ready: %s, and after %v %w; see its output, or raise the timeout of this %s probe",
+		return fmt.Errorf("%s, and after %v %w; see its output, or raise the timeout of this %s probe",
 			&seen, timeout, ErrTimeout, p.Kind)
 	}
 }
