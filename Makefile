@@ -41,14 +41,16 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(shell command -v sudo))
 # Tests of the program use what the build made, natively and, at another path, in the VM.
 export SANDBOXRUN_BIN     := $(CURDIR)/bin/sandboxrun
 export SANDBOXRUN_BUNDLES := $(CURDIR)/bin/bundles
+export SHOP_API           := $(CURDIR)/bin/shop-api
 # go test's -exec. sudo drops the environment; tests that build programs need the user's go, its settings and its modules.
 TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go env GOFLAGS)' 'GOPROXY=$$(go env GOPROXY)' 'GOMODCACHE=$$(go env GOMODCACHE)' \
-	'SANDBOXRUN_BIN=$$SANDBOXRUN_BIN' 'SANDBOXRUN_BUNDLES=$$SANDBOXRUN_BUNDLES' 'SANDBOXRUN_RUNC=$$SANDBOXRUN_RUNC'")
+	'SANDBOXRUN_BIN=$$SANDBOXRUN_BIN' 'SANDBOXRUN_BUNDLES=$$SANDBOXRUN_BUNDLES' 'SANDBOXRUN_RUNC=$$SANDBOXRUN_RUNC' \
+	'SHOP_API=$$SHOP_API'")
 
 # The native tests' packages, and those that run once more in the VM with real cgroup v2.
 # Not under the race detector: they start a thousand processes and race on purpose.
 INTEGRATION  := ./test/integration/... ./test/security/... ./test/equivalence ./test/shop ./test/sidebyside
-VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./bundles/build ./rootfs/overlay ./cmd/sandboxrun ./test/integration
+VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./bundles/build ./rootfs/overlay ./cmd/sandboxrun ./test/integration ./test/shop
 # Services that run in that VM too.
 VM_SERVICES  := redis nginx postgresql
 TEST_TIMEOUT := 10m
@@ -104,18 +106,19 @@ unit: build samples bin/report ## run the tests beside the code, natively, as ro
 		$$(go list ./... | grep -vE '/test/(integration|security|equivalence|shop|sidebyside)$$')
 
 .PHONY: integration
-integration: build samples samples-services bin/report need-equivalence $(RUNC) ## run the testscript suites, the break-out tests and the comparison with runc, natively, as root
+integration: build samples samples-services bin/shop-api bin/report need-equivalence $(RUNC) ## run the testscript suites, the break-out tests and the comparison with runc, natively, as root
 	@export $(WITH_GO) SANDBOXRUN_RUNC=$(CURDIR)/$(RUNC); \
 	bin/report run integration -- go test -json -p 1 -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) $(INTEGRATION)
 
 .PHONY: vm
-vm: build samples samples-services bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
-	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/sandboxrun-images bin/sandboxrun-env bin/bundles bin/vm-host/
+vm: build samples samples-services bin/shop-api bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2
+	@rm -rf bin/vm-tests bin/vm-host && mkdir -p bin/vm-tests bin/vm-host bin/vm-out && cp -a bin/sandboxrun bin/sandboxrun-images bin/sandboxrun-env bin/bundles bin/shop-api bin/vm-host/
 	@bundles/samples/services/slim.sh .cache/services bin/vm-host/services $(VM_SERVICES)
 	@$(WITH_GO) go test -c -tags '$(TAGS)' -trimpath -ldflags '$(STATIC)' -o bin/vm-tests/ $(VM_PACKAGES)
 	@export $(WITH_GO); \
 	bin/report run vm -- $(if $(AS_ROOT),$(AS_ROOT) env "PATH=$$PATH") bin/vm test --json --timeout $(VM_TIMEOUT) --each $(VM_TIMEOUT) --dir bin/vm-host --out bin/vm-out \
-		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles --env SANDBOXRUN_SERVICES=/work/host/services bin/vm-tests/*.test
+		--env SANDBOXRUN_BIN=/work/host/sandboxrun --env SANDBOXRUN_BUNDLES=/work/host/bundles --env SANDBOXRUN_SERVICES=/work/host/services \
+		--env SHOP_SERVICES=/work/host/services --env SHOP_API=/work/host/shop-api bin/vm-tests/*.test
 
 .PHONY: systemd
 systemd: build samples bin/report bin/vm need-vm $(RUNC) ## run the tests of --systemd-cgroup and of ordinary users in a VM with systemd
@@ -217,6 +220,10 @@ need-build need-lint need-vm need-bench need-bench-env need-equivalence: need-%:
 .PHONY: bin/report bin/vm
 bin/report bin/vm: bin/%: need-build
 	@$(WITH_GO) go build -buildvcs=false -tags '$(TAGS)' -o $@ ./test/$*
+
+.PHONY: bin/shop-api
+bin/shop-api: need-build
+	@cd test/shop/api && CGO_ENABLED=0 $(WITH_GO) go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(CURDIR)/$@ .
 
 $(RUNC): | need-build
 	GOBIN=$(CURDIR)/.cache/bin $(WITH_GO) go install -trimpath -tags 'seccomp netgo osusergo' -ldflags '$(STATIC)' github.com/opencontainers/runc@$(RUNC_VERSION)
