@@ -32,7 +32,7 @@ const (
 var ErrProtocol = errors.New("protocol is neither tcp nor udp")
 
 // Listeners gives the addresses that sockets in the namespace listen on (tcp), or are bound to without a peer (udp), of both
-// families, in no order. Programs see no trace of the question, which takes some 10 µs.
+// families, in no order. Programs see no trace of the question, which takes 10 to 30 µs.
 func (n *Namespace) Listeners(protocol string) ([]netip.AddrPort, error) {
 	request, err := diagRequest(protocol)
 	if err != nil {

@@ -92,6 +92,22 @@ func TestNothingComesInAndNetworksStayApart(t *testing.T) {
 	}
 }
 
+// TestTheHostIsOutside holds that what listens on the host is let out to by the same rules as anybody.
+func TestTheHostIsOutside(t *testing.T) {
+	w := newWorld(t)
+	serve(t, w.host, "203.0.113.1:80")
+	all := w.addEnvironment(t, "all", egress.Policy{All: true})
+	if got, err := ask(t, all.front, "203.0.113.1", patience); got != all.link.Inside.Addr().String() || err != nil {
+		t.Errorf("with all: got %q, %v", got, err)
+	}
+	one := w.addEnvironment(t, "one", egress.Policy{Prefixes: prefixes("203.0.113.2/32")})
+	for _, address := range []string{"203.0.113.1", one.link.Host.Addr().String()} {
+		if got, err := ask(t, one.front, address, patience); !errors.Is(err, unix.EHOSTUNREACH) {
+			t.Errorf("with a rule for another: got %q, %v from %s", got, err, address)
+		}
+	}
+}
+
 func isTimeout(err error) bool {
 	var timeout interface{ Timeout() bool }
 	return errors.As(err, &timeout) && timeout.Timeout()

@@ -76,3 +76,22 @@ func FuzzUpstreamReply(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkAnswer(b *testing.B) {
+	server := NewServer(Options{})
+	from := source{address: netip.MustParseAddr("172.20.0.2"), network: "front"}
+	at := Attachment{Network: "front", Names: []string{"web"}, Addresses: []netip.Addr{from.address}}
+	if err := server.Set("web-1", Instance{Attachments: []Attachment{at}}); err != nil {
+		b.Fatal(err)
+	}
+	q := query{question: dnsmessage.Question{Name: dnsmessage.MustNewName("web."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}
+	packet, _, err := q.upstreamQuestion()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, reply := server.read(packet, from, false); reply == nil {
+			b.Fatal("no reply")
+		}
+	}
+}

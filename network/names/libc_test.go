@@ -98,9 +98,10 @@ func TestGlibcResolves(t *testing.T) {
 	for _, servers := range [][]string{{"172.20.0.1"}, {"fd00:20::1"}, {"172.20.0.1", "fd00:20::1"}} {
 		t.Run(strings.Join(servers, " and "), func(t *testing.T) {
 			service := inService(t)
-			for _, search := range [][]string{nil, {"corp.test"}} {
+			for _, rest := range []string{"options ndots:0\n", "search corp.test\noptions ndots:0\n", "search corp.test\n"} {
 				conf := filepath.Join(t.TempDir(), "resolv.conf")
-				if err := os.WriteFile(conf, names.ResolvConf(addresses(servers...), search, nil), 0o600); err != nil {
+				content := "nameserver " + strings.Join(servers, "\nnameserver ") + "\n" + rest
+				if err := os.WriteFile(conf, []byte(content), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				for _, r := range resolutions {

@@ -116,3 +116,43 @@ func echoAll(t testing.TB) publish.Dialer {
 	})
 	return dialTo("tcp", listener.Addr().String())
 }
+
+// BenchmarkTCP passes one connection's bytes through the forwarder.
+func BenchmarkTCP(b *testing.B) {
+	const piece = 1 << 20
+	listener := listen(b)
+	got := make(chan int64, 1)
+	f := publish.NewTCP(listener, service(b, func(c *net.TCPConn) {
+		n, _ := io.Copy(io.Discard, c)
+		got <- n
+	}), nil)
+	serve(b, f)
+	c, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	bytes := make([]byte, piece)
+	b.SetBytes(piece)
+	sent := int64(0)
+	for b.Loop() {
+		if _, err := c.Write(bytes); err != nil {
+			b.Fatal(err)
+		}
+		sent += piece
+	}
+	mustClose(b, c)
+	if n := <-got; n != sent {
+		b.Fatalf("%d bytes of %d arrived", n, sent)
+	}
+}
+
+// BenchmarkConnection connects, is connected inside, and closes.
+func BenchmarkConnection(b *testing.B) {
+	listener := listen(b)
+	serve(b, publish.NewTCP(listener, service(b, func(*net.TCPConn) {}), nil))
+	for b.Loop() {
+		if err := converse(listener.Addr()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
