@@ -41,7 +41,7 @@ type Handover struct {
 	// namespace already; nil without egress.
 	Egress *egress.Link `json:"egress,omitempty"`
 	// KeepOnFailure leaves the services up when a start fails, to be looked at.
-	KeepOnFailure bool `json:"keepOnFailure,omitempty"`
+	KeepOnFailure bool `json:"keep_on_failure,omitempty"`
 }
 
 // Descriptors are numbers of inherited descriptors; 0 is none.
@@ -55,7 +55,7 @@ type Descriptors struct {
 	Lifeline int `json:"lifeline,omitempty"`
 	// HostNetwork is the host's network namespace, in which names are asked for that egress
 	// lets out. Only with Egress.
-	HostNetwork int `json:"hostNetwork,omitempty"`
+	HostNetwork int `json:"host_network,omitempty"`
 }
 
 // SecretContent is the content of a plan.Secret.

@@ -25,7 +25,7 @@ type Record struct {
 	Name    string `json:"name"`
 	Roots   Roots  `json:"roots"`
 	// CreatedAt is when the launch began.
-	CreatedAt time.Time `json:"createdAt"`
+	CreatedAt time.Time `json:"created_at"`
 	// Dir and Files say what it was made from: the project's directory, the compose files.
 	Dir   string   `json:"dir"`
 	Files []string `json:"files"`
@@ -39,7 +39,7 @@ type Record struct {
 	// Ports are the published ports as they were opened.
 	Ports []OpenPort `json:"ports,omitempty"`
 	// DieWithParent says that it ends with the process that launched it.
-	DieWithParent bool `json:"dieWithParent,omitempty"`
+	DieWithParent bool `json:"die_with_parent,omitempty"`
 	// Plan is the plan's JSON form, for inspect. There is no secret's content in it.
 	Plan json.RawMessage `json:"plan,omitempty"`
 }
@@ -47,8 +47,8 @@ type Record struct {
 // OpenPort is a published port with its listening socket on the host's side.
 type OpenPort struct {
 	Service  string     `json:"service"`
-	HostIP   netip.Addr `json:"hostIP"`
-	HostPort uint16     `json:"hostPort"`
+	HostIP   netip.Addr `json:"host_ip"`
+	HostPort uint16     `json:"host_port"`
 	Target   uint16     `json:"target"`
 	Protocol string     `json:"protocol"` // tcp or udp
 	// Inode is the socket's, as /proc/net/tcp has it.
