@@ -1,7 +1,6 @@
 package compose_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,10 +129,15 @@ func write(t *testing.T, archive string, a *txtar.Archive) {
 	}
 }
 
-func TestLoadWithoutFile(t *testing.T) {
+func TestFileThatCannotBeRead(t *testing.T) {
 	t.Chdir(t.TempDir())
-	_, _, err := compose.Load(context.Background(), compose.Options{Files: []string{"none.yaml"}})
-	if want := "cannot read none.yaml: no Compose file of this name; name one that is there with -f FILE"; err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
+	for name, want := range map[string]string{
+		"none.yaml": "cannot read none.yaml: no Compose file of this name; name one that is there with -f FILE",
+		".":         "; name a Compose file with -f FILE",
+	} {
+		_, _, err := compose.Load(t.Context(), compose.Options{Files: []string{name}})
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", name, err, want)
+		}
 	}
 }

@@ -71,15 +71,16 @@ func gather(o Options) (*sources, error) {
 			return nil, err
 		}
 	}
+	short := found && o.Dir == ""
 	if at := filepath.Dir(names[0]); o.Dir == "" && len(o.Files) == 0 && names[0] != "-" && at != s.dir {
 		// The project is where its first file is, and so are its variables.
-		s.dir = at
+		s.dir, short = at, false
 		if s.variables, err = readVariables(caller, o.EnvFiles, s.dir); err != nil {
 			return nil, err
 		}
 	}
 	for _, name := range names {
-		f, err := open(name, o.Stdin, found && o.Dir == "")
+		f, err := open(name, o.Stdin, short)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +141,7 @@ func isFile(path string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// open reads a file that was asked for. One that was found is called by its name alone where that is not ambiguous.
+// open reads a file that was asked for. One that was found is called by its name alone where it is in the working directory.
 func open(name string, stdin io.Reader, short bool) (file, error) {
 	if name == "-" {
 		if stdin == nil {
@@ -161,7 +162,7 @@ func open(name string, stdin io.Reader, short bool) (file, error) {
 		return file{}, fmt.Errorf("cannot read %s: %w of this name; name one that is there with -f FILE", name, ErrNoFile)
 	}
 	if err != nil {
-		return file{}, fmt.Errorf("read Compose file: %w", err)
+		return file{}, fmt.Errorf("cannot read %s: %w; name a Compose file with -f FILE", name, err)
 	}
 	if short {
 		name = filepath.Base(path)
