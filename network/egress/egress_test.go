@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sandboxrun/sandboxrun/network"
 	"github.com/sandboxrun/sandboxrun/network/egress"
 	"github.com/sandboxrun/sandboxrun/network/names"
 )
@@ -89,6 +90,25 @@ func TestNothingComesInAndNetworksStayApart(t *testing.T) {
 	}
 	if _, err := ask(t, e.front, "172.21.0.2", brief); !isTimeout(err) {
 		t.Errorf("from one network to another: got %v, want nothing to come", err)
+	}
+}
+
+// TestServicesOfANetworkReachEachOther holds where br_netfilter is loaded too, which shows frames of a bridge to the rules of
+// what is forwarded.
+func TestServicesOfANetworkReachEachOther(t *testing.T) {
+	w := newWorld(t)
+	e := w.addEnvironment(t, t.Name(), egress.Policy{Prefixes: prefixes("203.0.113.2/32")})
+	for bridge, address := range map[string]string{"front": "172.20.0.3", "back": "172.21.0.3"} {
+		other := newNamespace(t)
+		if err := e.stack.Attach(other, network.Interface{Name: "eth0", Bridge: bridge, Addresses: prefixes(address + "/16")}); err != nil {
+			t.Fatal(err)
+		}
+		serve(t, other, address+":80")
+	}
+	for address, from := range map[string]*network.Namespace{"172.20.0.3": e.front, "172.21.0.3": e.back} {
+		if got, err := ask(t, from, address, patience); err != nil {
+			t.Errorf("%s: got %q, %v", address, got, err)
+		}
 	}
 }
 

@@ -109,6 +109,8 @@ func (r *Rules) addTable(networks []Network) error {
 
 	add(forward, established(), verdict(expr.VerdictAccept))
 	for _, n := range networks {
+		// Where br_netfilter is loaded, as engines do it, what a bridge passes from one service to another comes by here too.
+		add(forward, fromInterface(n.Bridge), toInterface(n.Bridge, expr.CmpOpEq), verdict(expr.VerdictAccept))
 		if !n.Internal {
 			add(forward, fromInterface(n.Bridge), toInterface(Uplink, expr.CmpOpEq),
 				[]expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: out.Name}})
