@@ -232,6 +232,8 @@ func (s *sources) load(ctx context.Context, o Options, thorough bool) (project *
 		l.SetProjectName(name, explicit)
 		l.SkipValidation = !thorough
 		l.SkipConsistencyCheck = true
+		// The converter knows the defaults; what is printed for people has them.
+		l.SkipDefaultValues = !thorough
 		l.SkipResolveEnvironment = true
 		l.SkipResolveLabels = true
 		l.Profiles = s.profiles
