@@ -7,7 +7,7 @@
 // started in the sandbox, and its image needs no shell. Each condition is seen
 // within 20 ms of being true; what the package can be told of (output, notify)
 // it does not poll. What is polled is asked every 1 ms at first and every
-// 10 ms soon, and a port only after the kernel says that somebody listens
+// 15 ms soon, and a port only after the kernel says that somebody listens
 // there.
 //
 // Health (compose's healthcheck) is a command in the container: when to run it,
