@@ -125,7 +125,7 @@ func (c *converter) sandboxOfService(path []string, s types.ServiceConfig, out *
 	path = child(path, sandboxKey)
 	set := func(at []string, source string) {
 		if out.Image.Source != "" || out.Image.Host {
-			c.addf(at, "one of image and x-sandbox's rootfs, binary, base and host is enough; leave the others out")
+			c.addf(at, "one of image and x-sandbox's rootfs, binary, base and host is enough; leave the others out, in a later file by image: !reset null")
 			return
 		}
 		out.Image.Source = source
