@@ -41,6 +41,7 @@ func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) 
 	if r.cfg.NoCgroups {
 		spec = r.withoutCgroup(spec)
 	}
+	spec, keepSeccomp := r.profiles.take(spec, opts)
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       cgroupPrefix + opts.ID,
 		UseSystemdCgroup: r.cfg.SystemdCgroup,
@@ -58,6 +59,7 @@ func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) 
 			return nil, fmt.Errorf("cannot create container %q: %w", opts.ID, err)
 		}
 	}
+	keepSeccomp(config)
 	setBundleLabel(config, opts.Bundle)
 	hooks := opts.hooks
 	if hooks == nil {

@@ -57,6 +57,7 @@ type Runtime struct {
 	log      *slog.Logger
 	rootless func() bool
 	settle   func() // settleCgroups, once
+	profiles *convertedProfiles
 }
 
 // New checks cfg and returns a handle. It touches nothing on disk.
@@ -69,7 +70,7 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	cfg.Root = filepath.Clean(cfg.Root)
 	rootless := sync.OnceValue(func() bool { return detectRootless(cfg.SystemdCgroup) })
-	r := &Runtime{cfg: cfg, log: cfg.Logger, rootless: rootless}
+	r := &Runtime{cfg: cfg, log: cfg.Logger, rootless: rootless, profiles: &convertedProfiles{}}
 	r.settle = sync.OnceFunc(r.settleCgroups)
 	return r, nil
 }

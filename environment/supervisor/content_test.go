@@ -254,11 +254,11 @@ func TestNamespacesAreShared(t *testing.T) {
 	side := shell("side", "cat /etc/hosts; readlink /proc/self/ns/net /proc/1/ns/pid; sleep 60")
 	side.JoinNetwork, side.JoinPID, side.JoinIPC = "web", "web", "web"
 	side.Networks = nil
-	side.Ready = []plan.Probe{{Kind: plan.ProbeTCP, Port: 8080, Host: "localhost"}}
-	e := up(t, nil, web, after(side, needs("web", plan.Healthy)))
+	side.Ready = []plan.Probe{{Kind: plan.ProbeTCP, Port: 8080, Host: "localhost"}, {Kind: plan.ProbeTCP, Port: 9090, Host: "other"}}
+	e := up(t, nil, web, svc("other", "http", ":9090"), after(side, needs("web", plan.Healthy)))
 	e.waitPhase(control.Running)
 	e.waitOutput("side-1", "pid:")
-	if got := e.output("side-1"); !strings.Contains(got, "10.89.0.2\\tweb") {
+	if got := e.output("side-1"); !strings.Contains(got, "10.89.0.3\\tweb") {
 		t.Errorf("the second has other hosts: %s", got)
 	}
 	e.down()

@@ -22,7 +22,7 @@ func (s *supervisor) private(name ...string) string {
 
 // enter makes the namespaces of this process the environment's own. The order is
 // that of need.
-func (s *supervisor) enter(*cleanup.Stack) error {
+func (s *supervisor) enter(undo *cleanup.Stack) (err error) {
 	if os.Getpid() != 1 {
 		return errors.New("cannot supervise an environment: this process is not PID 1 of a namespace of its own; use sandboxrun env")
 	}
@@ -47,6 +47,10 @@ func (s *supervisor) enter(*cleanup.Stack) error {
 			return fmt.Errorf("make private directory: %w", err)
 		}
 	}
+	if s.notifyDir, err = os.Open(s.private(notifyDir)); err != nil {
+		return err
+	}
+	undo.Push(s.notifyDir.Close)
 	return nil
 }
 

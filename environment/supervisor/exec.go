@@ -120,16 +120,24 @@ func (r *run) execute(ctx context.Context, args []string, output *probe.Tail) (i
 	return r.execIn(ctx, r.running.Container(), command{args: args}, runtime.ProcessOptions{Stdout: output, Stderr: output}, false, nil)
 }
 
-// hooks runs hooks in the container, one after the other, until it ends or the
-// environment is to stop.
-func (r *run) hooks(kind string, hooks []plan.Hook) error {
+// hooks runs hooks in the container, one after the other, and returns when the last
+// has ended, one has failed, or ctx ends. What then still runs ends with the
+// container, at the latest: a command may hang before it can be killed.
+func (r *run) hooks(ctx context.Context, kind string, hooks []plan.Hook) error {
 	if len(hooks) == 0 {
 		return nil
 	}
-	return r.hooksUntil(r.env.stopping, kind, hooks)
+	ended := make(chan error, 1)
+	r.tasks.all.Go(func() { ended <- r.runHooks(ctx, kind, hooks) })
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
-func (r *run) hooksUntil(ctx context.Context, kind string, hooks []plan.Hook) error {
+func (r *run) runHooks(ctx context.Context, kind string, hooks []plan.Hook) error {
 	for n, h := range hooks {
 		c := command{args: h.Command, environment: h.Environment, user: h.User, workingDir: h.WorkingDir, privileged: h.Privileged}
 		streams := runtime.ProcessOptions{Stdout: r.output.stdout, Stderr: r.output.stderr}

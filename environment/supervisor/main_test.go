@@ -267,7 +267,6 @@ func (e *env) launch(handover *environment.Handover) {
 		defer close(e.ended)
 		e.err = e.command.Wait()
 	}()
-	t.Cleanup(e.checkGone)
 	if err := environment.WriteHandover(writer, handover); err != nil {
 		t.Fatal(err)
 	}
@@ -282,11 +281,9 @@ func (e *env) launch(handover *environment.Handover) {
 			e.t.Logf("watch: %v", err)
 		}
 	}()
-	t.Cleanup(func() {
-		e.lifeline.Close()
-		<-e.ended
-		<-watching
-	})
+	t.Cleanup(func() { <-watching })
+	t.Cleanup(e.checkGone)
+	t.Cleanup(func() { e.lifeline.Close() })
 }
 
 func (e *env) see(event control.Event) error {
@@ -304,7 +301,8 @@ func (e *env) checkGone() {
 	case <-e.ended:
 	case <-time.After(20 * time.Second):
 		e.t.Error("the supervisor does not end")
-		if err := e.command.Process.Kill(); err != nil {
+		// So that it says where it hangs.
+		if err := e.command.Process.Signal(syscall.SIGQUIT); err != nil {
 			e.t.Error(err)
 		}
 		<-e.ended
@@ -409,7 +407,9 @@ func (e *env) waitEvent(instance string, kind control.EventKind) control.Event {
 // down stops the environment and expects a good end.
 func (e *env) down() {
 	e.t.Helper()
-	if err := e.client.Stop(e.t.Context(), control.StopRequest{Reason: "down"}, nil); err != nil {
+	ctx, cancel := context.WithTimeout(e.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := e.client.Stop(ctx, control.StopRequest{Reason: "down"}, nil); err != nil {
 		e.t.Error(err)
 	}
 	e.waitEnd()
@@ -449,7 +449,7 @@ func (e *env) output(instance string) string {
 // waitOutput waits until an instance has printed something.
 func (e *env) waitOutput(instance, text string) {
 	e.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(e.output(instance), text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(e.output(instance), text); <-time.After(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			e.t.Fatalf("%s has not printed %q but %q", instance, text, e.output(instance))
 		}
@@ -499,7 +499,7 @@ func (e *env) report(instance string) (report struct {
 // line, in which zero bytes are between arguments.
 func (e *env) waitNoProcess(text string) {
 	e.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(5 * time.Millisecond) {
 		processes, err := e.cgroup.Processes()
 		if err != nil {
 			e.t.Fatal(err)

@@ -20,6 +20,11 @@ import (
 // namespace, root filesystem, secrets, volumes. Remove takes it away, also where
 // prepare has failed halfway.
 func (i *instance) prepare(ctx context.Context) (err error) {
+	release, err := i.env.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	i.output = i.env.logs.open(i.plan.Name)
 	if i.endpoint, err = i.env.network.attach(i); err != nil {
 		return at(stageCreate, err)

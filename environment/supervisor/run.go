@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"syscall"
 	"time"
@@ -48,7 +47,11 @@ func (i *instance) start(ctx context.Context) (_ *run, retErr error) {
 			retErr = errors.Join(retErr, r.closeNotify())
 		}
 	}()
-	var err error
+	release, err := i.env.slot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if r.readiness, err = probe.New(i.service.Ready); err != nil {
 		return nil, at(stageReady, err)
 	}
@@ -66,9 +69,9 @@ func (i *instance) start(ctx context.Context) (_ *run, retErr error) {
 	i.output.follow(r.readiness)
 	// Only until the program runs: after that, a stop waits for what depends on it.
 	starting, cancel := context.WithCancel(context.Background())
-	release := context.AfterFunc(ctx, cancel)
+	detach := context.AfterFunc(ctx, cancel)
 	r.running, err = i.env.runtime.Start(starting, *opts)
-	if !release() {
+	if !detach() {
 		// The stop came first. The container may run all the same.
 		r.running.Stop(syscall.SIGKILL, 0)
 		<-r.running.Ended()
@@ -103,7 +106,8 @@ func (i *instance) start(ctx context.Context) (_ *run, retErr error) {
 func (r *run) openNotify(opts *runtime.RunOptions) (err error) {
 	for _, p := range r.service.Ready {
 		if p.Kind == plan.ProbeNotify && r.notify == nil {
-			path := r.env.private(notifyDir, r.plan.Name)
+			// By the descriptor: an address has room for 107 bytes only.
+			path := fmt.Sprintf("/proc/self/fd/%d/%s", r.env.notifyDir.Fd(), r.plan.Name)
 			if r.notify, err = probe.ListenNotify(path); err != nil {
 				return err
 			}
@@ -124,7 +128,7 @@ func (r *run) closeNotify() error {
 // not come up; the container has ended then too, unless the environment is to keep
 // what failed.
 func (r *run) attend() (end, error) {
-	if err := r.hooks("post_start", r.service.PostStart); err != nil {
+	if err := r.hooks(r.env.stopping, "post_start", r.service.PostStart); err != nil {
 		r.kill()
 		if r.isStopping() {
 			return endStop, nil
@@ -167,7 +171,7 @@ func (r *run) isStopping() bool { return r.env.stopping.Err() != nil }
 // probe begins to look whether the container is ready and healthy.
 func (r *run) probe() {
 	target := probe.Target{
-		Address: r.endpoint.address, Dial: (&net.Dialer{}).DialContext,
+		Address: r.endpoint.address, Dial: r.dial,
 		DialInside: r.endpoint.namespace.DialContext,
 		Listening:  func(port uint16) (bool, error) { return r.endpoint.namespace.Listening("tcp", port) },
 		Started:    r.startedAt,
@@ -316,7 +320,7 @@ func (r *run) stopNow(grace time.Duration) {
 	deadline := time.Now().Add(grace)
 	if grace > 0 && len(r.service.PreStop) > 0 {
 		ctx, cancel := context.WithDeadline(r.tasks.ctx, deadline)
-		if err := r.hooksUntil(ctx, "pre_stop", r.service.PreStop); err != nil {
+		if err := r.hooks(ctx, "pre_stop", r.service.PreStop); err != nil {
 			r.env.log.Warn("a pre_stop hook failed", "instance", r.plan.Name, "error", err)
 		}
 		cancel()

@@ -62,6 +62,8 @@ func (b *sandbox) build(ctx context.Context, image plan.Image, svc service.Servi
 	case err != nil:
 		return nil, at(stageCreate, err)
 	}
+	linux := b.bundle.Spec.Linux
+	linux.Seccomp = i.env.profiles.shared(linux.Seccomp)
 	return check, b.checkLimits()
 }
 

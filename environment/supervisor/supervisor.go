@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	goruntime "runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -62,7 +64,7 @@ func Run(ctx context.Context, h *environment.Handover, o Options) (retErr error)
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &supervisor{
-		board: newBoard(), handover: h, paths: h.Paths(), log: o.Log, signals: o.Signals,
+		board: newBoard(), slots: make(chan struct{}, slotsPerCPU*goruntime.NumCPU()), handover: h, paths: h.Paths(), log: o.Log, signals: o.Signals,
 		status: control.Status{Name: h.Plan.Name, Phase: control.Starting, StartedAt: time.Now()},
 	}
 	s.stopping, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -104,13 +106,18 @@ type supervisor struct {
 	log      *slog.Logger
 	signals  <-chan os.Signal
 
-	server  *control.Server
-	runtime *runtime.Runtime
-	store   *store.Store
-	cgroups *cgroup.Host
-	network *wiring
-	volumes map[string]*volume
-	logs    *outputs
+	server    *control.Server
+	runtime   *runtime.Runtime
+	store     *store.Store
+	cgroups   *cgroup.Host
+	network   *wiring
+	volumes   map[string]*volume
+	notifyDir *os.File // of the sockets for sd_notify
+	profiles  profiles
+	logs      *outputs
+
+	// slots bound how many containers are made at once; see slot.
+	slots chan struct{}
 
 	// instances are in the order of the plan; services has them by service. Neither
 	// changes.
@@ -203,6 +210,8 @@ func (s *supervisor) live(ctx context.Context) error {
 		instances.Wait()
 		close(ended)
 	}()
+	tidy := time.NewTimer(tidyAfter)
+	defer tidy.Stop()
 	cancelled, allEnded := ctx.Done(), (<-chan struct{})(ended)
 	for {
 		var stopping bool
@@ -223,6 +232,8 @@ func (s *supervisor) live(ctx context.Context) error {
 		case <-lifeline:
 			lifeline = nil
 			s.requestStop(stopOrder{reason: "parent-died"})
+		case <-tidy.C:
+			s.tidy(tidy)
 		case <-ttl:
 			s.requestStop(stopOrder{reason: "ttl"})
 		case <-cancelled:
@@ -230,6 +241,40 @@ func (s *supervisor) live(ctx context.Context) error {
 			s.requestStop(stopOrder{reason: "cancelled"})
 		}
 	}
+}
+
+// slotsPerCPU: making a container waits for the kernel about as long as it computes.
+const slotsPerCPU = 2
+
+// slot waits until another container may be made. More at once than there are CPUs to
+// make them would only be ready later, all of them, and take more memory, which stays.
+func (s *supervisor) slot(ctx context.Context) (release func(), _ error) {
+	select {
+	case s.slots <- struct{}{}:
+		return func() { <-s.slots }, nil
+	case <-ctx.Done():
+		return nil, errStopping
+	}
+}
+
+// tidyAfter is how long after the start, or after the last look, memory is given
+// back.
+const tidyAfter = time.Second
+
+// tidy gives memory back that starting took, once, when everything is up: from then
+// on the process does next to nothing, for as long as the environment lives.
+func (s *supervisor) tidy(again *time.Timer) {
+	starting := false
+	s.look(func() { starting = s.status.Phase == control.Starting })
+	if starting {
+		again.Reset(tidyAfter)
+		return
+	}
+	// Each collection halves stacks that were deep once.
+	for range 2 {
+		goruntime.GC()
+	}
+	debug.FreeOSMemory()
 }
 
 // graceOfSignal: whoever signals a second time does not want to wait.

@@ -1,11 +1,13 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/sandboxrun/sandboxrun/environment/control"
@@ -214,6 +216,41 @@ func (w *wiring) withdraw(i *instance) {
 	if i.endpoint.host == nil {
 		w.names.Delete(i.plan.Name)
 	}
+}
+
+// dial connects from the environment's network. Names are those that the instance
+// itself knows: of services on its networks.
+func (i *instance) dial(ctx context.Context, kind, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		found, ok := i.lookUp(host)
+		if !ok {
+			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		}
+		address = net.JoinHostPort(found.String(), port)
+	}
+	return (&net.Dialer{}).DialContext(ctx, kind, address)
+}
+
+// lookUp finds the first address of a name on the instance's networks.
+func (i *instance) lookUp(name string) (netip.Addr, bool) {
+	if i.endpoint.host != nil {
+		return i.endpoint.host.lookUp(name)
+	}
+	isName := func(known string) bool { return strings.EqualFold(known, name) }
+	for _, own := range i.plan.Attachments {
+		for _, other := range i.env.instances {
+			for _, a := range other.plan.Attachments {
+				if a.Network == own.Network && len(a.Addresses) > 0 && slices.ContainsFunc(a.Names, isName) {
+					return a.Addresses[0], true
+				}
+			}
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // addresses are those of an instance, by network.
