@@ -74,6 +74,13 @@ func TestWhatListensInANamespace(t *testing.T) {
 			t.Errorf("%s %v: got %v, want %v", tt.protocol, tt.ports, got, tt.want)
 		}
 	}
+	for address, want := range map[string]bool{
+		"127.0.0.1:80": true, "127.0.0.2:80": false, "[::1]:80": false, "[::1]:81": true, "127.0.0.1:81": false, "127.0.0.1:53": false,
+	} {
+		if got, err := n.ListeningAt(netip.MustParseAddrPort(address)); got != want || err != nil {
+			t.Errorf("at %s: got %v, %v; want %v", address, got, err, want)
+		}
+	}
 	listeners, err := n.Listeners("tcp")
 	want := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:80"), netip.MustParseAddrPort("[::1]:81")}
 	if err != nil || !slices.Equal(listeners, want) {
@@ -89,6 +96,30 @@ func TestWhatListensInANamespace(t *testing.T) {
 	}
 	if _, err := n.Listening("sctp", 1); !errors.Is(err, network.ErrProtocol) {
 		t.Errorf("got %v, want %v", err, network.ErrProtocol)
+	}
+}
+
+func TestListenersOnAllAddressesAreFound(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	n := newNamespace(t)
+	within(t, n, func() error {
+		for network, address := range map[string]string{"tcp4": "0.0.0.0:80", "tcp6": "[::]:81", "tcp": "[::]:82"} {
+			l, err := net.Listen(network, address)
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { mustClose(t, l) })
+		}
+		return nil
+	})
+	for address, want := range map[string]bool{
+		"127.0.0.7:80": true, "[::1]:80": false, "127.0.0.1:81": false, "[::1]:81": true, "127.0.0.1:82": true, "[::1]:82": true,
+	} {
+		if got, err := n.ListeningAt(netip.MustParseAddrPort(address)); got != want || err != nil {
+			t.Errorf("at %s: got %v, %v; want %v", address, got, err, want)
+		}
 	}
 }
 
@@ -229,6 +260,20 @@ func BenchmarkListening(b *testing.B) {
 	before := processorTime(b)
 	for b.Loop() {
 		if _, err := n.Listening("tcp", 80); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(processorTime(b)-before)/float64(b.N)/1e3, "cpu-µs/op")
+}
+
+func BenchmarkListeningAt(b *testing.B) {
+	if os.Getuid() != 0 {
+		b.Skip("network namespaces need root")
+	}
+	n := newNamespace(b)
+	before := processorTime(b)
+	for b.Loop() {
+		if _, err := n.ListeningAt(netip.MustParseAddrPort("127.0.0.1:80")); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -160,6 +160,13 @@ func (r *Rules) addAllowed(add func(...[]expr.Any)) error {
 			r.learned6 = learned
 		}
 	}
+	// A reset, since TCP drops an ICMP error that comes while connect(2) still holds the socket, which here it does, and
+	// tries again a second later.
+	add([]expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Reject{Type: unix.NFT_REJECT_TCP_RST},
+	})
 	add([]expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}})
 	return nil
 }

@@ -220,6 +220,25 @@ func ask(t testing.TB, n *network.Namespace, address string, patience time.Durat
 	return string(all), err
 }
 
+// askUDP sends a datagram to port 9 of an address and waits for an answer, which is an error.
+func askUDP(t testing.TB, n *network.Namespace, address string) (string, error) {
+	t.Helper()
+	c, err := n.DialContext(t.Context(), "udp", net.JoinHostPort(address, "9"))
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
+	if _, err := c.Write([]byte("x")); err != nil {
+		return "", err
+	}
+	buffer := make([]byte, 100)
+	read, err := c.Read(buffer)
+	return string(buffer[:read]), err
+}
+
 func prefixes(texts ...string) []netip.Prefix {
 	var ps []netip.Prefix
 	for _, p := range texts {

@@ -140,6 +140,32 @@ func (s *Socket) Dump(r Request, visit func(payload []byte) error) error {
 	}
 }
 
+// Ask sends one request that has one answer, and gives the answer's payload. An error of the kernel is as with Do.
+func (s *Socket) Ask(r Request) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sequence++
+	if err := s.send(encode(r, r.Flags, s.sequence)); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.What, err)
+	}
+	buffer := make([]byte, acknowledgementBuffer)
+	for {
+		messages, err := s.receive(buffer)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.What, err)
+		}
+		for _, m := range messages {
+			switch {
+			case m.header.Seq != s.sequence:
+			case m.header.Type != unix.NLMSG_ERROR:
+				return m.payload, nil
+			default:
+				return nil, fmt.Errorf("%s: %w", r.What, acknowledgement(m))
+			}
+		}
+	}
+}
+
 // send sends to the kernel. s.mu is held.
 func (s *Socket) send(datagram []byte) error {
 	if s.fd < 0 {
