@@ -76,6 +76,9 @@ type broughtUp struct {
 // is left.
 func (inv *invocation) bringUp(ctx context.Context, p *plan.Plan, o launchOptions) (*broughtUp, error) {
 	began := time.Now()
+	if os.Geteuid() != 0 {
+		return nil, errors.New("cannot run an environment as an ordinary user: its networks and control groups need root's rights; run it as root")
+	}
 	if err := inv.bringImages(ctx, p, o.pull, o.quietPull); err != nil {
 		return nil, err
 	}
