@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 
@@ -30,6 +31,9 @@ type stdio struct {
 }
 
 func main() {
+	// What reads compose files takes 3 MiB to start with: a collection at 4 MiB would cost every
+	// start 2 ms.
+	debug.SetGCPercent(400)
 	os.Exit(run(context.Background(), os.Args, stdio{os.Stdin, os.Stdout, os.Stderr}))
 }
 
