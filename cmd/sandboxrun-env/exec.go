@@ -79,7 +79,7 @@ func (inv *invocation) exec(ctx context.Context, up *running, r control.ExecRequ
 	if r.Terminal {
 		return inv.execOnTerminal(ctx, up, r)
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
 	defer stop()
 	streams, closeAll, err := inv.files(r.Detach)
 	if err != nil {

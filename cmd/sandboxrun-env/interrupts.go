@@ -29,7 +29,7 @@ func (interruption) Is(target error) bool { return target == context.Canceled }
 func newInterrupts(parent context.Context) *interrupts {
 	i := &interrupts{more: make(chan os.Signal, 1), signals: make(chan os.Signal, 2)}
 	i.ctx, i.cancel = context.WithCancelCause(parent)
-	signal.Notify(i.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(i.signals, endSignals()...)
 	i.waiting.Go(func() {
 		for s := range i.signals {
 			if i.ctx.Err() == nil {
@@ -43,6 +43,16 @@ func newInterrupts(parent context.Context) *interrupts {
 		}
 	})
 	return i
+}
+
+// endSignals ask this process to end: Ctrl-C, kill(1), and a terminal that is closed, unless
+// nohup(1) was to hold that off.
+func endSignals() []os.Signal {
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // first is the signal that ended ctx.

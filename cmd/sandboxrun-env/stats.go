@@ -7,7 +7,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -124,7 +123,7 @@ func (inv *invocation) redrawTable(list []usage, drawn int) (int, error) {
 	return lines, err
 }
 
-// interruptible is a context that ends with Ctrl-C.
+// interruptible is a context that ends with Ctrl-C and its like.
 func interruptible(c *cli.Context) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
+	return signal.NotifyContext(c.Context, endSignals()...)
 }
