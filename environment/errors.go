@@ -16,6 +16,10 @@ var (
 	// ErrNewer says that a file was written by a newer version of this program.
 	ErrNewer = errors.New("it was written by a newer version of sandboxrun")
 
+	// ErrOtherDataRoot says that an environment has its data below another data root than
+	// the one that is used.
+	ErrOtherDataRoot = errors.New("it has another data root")
+
 	// ErrInvalidName is wrapped by every error about an environment's name.
 	ErrInvalidName = errors.New("invalid name")
 )

@@ -31,7 +31,7 @@ type Collected struct {
 }
 
 // GC removes what dead environments left. It touches none that lives, is being
-// launched or removed, nor volumes that were kept on purpose. Several may run at
+// launched or removed, or has another data root, nor volumes that were kept on purpose. Several may run at
 // once, beside anything else. What was found is valid beside an error, which joins
 // the failed removals.
 func (r Roots) GC(ctx context.Context, opts GCOptions) ([]Collected, error) {
@@ -73,6 +73,9 @@ func (r Roots) collect(ctx context.Context, name string, opts GCOptions) (_ *Col
 	}
 	claim := &Claim{roots: r, name: name, lock: lock}
 	found, err := r.inspect(name)
+	if errors.Is(err, ErrOtherDataRoot) {
+		return nil, lock.Remove()
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("look at environment %q: %w", name, err), lock.Release())
 	}

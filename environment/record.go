@@ -61,7 +61,7 @@ type OpenPort struct {
 func (r *Record) Paths() Paths { return r.Roots.Of(r.Name) }
 
 // Load reads the record of an environment, alive or dead. The error wraps
-// ErrInvalidName, ErrNotFound or ErrNewer.
+// ErrInvalidName, ErrNotFound, ErrNewer or ErrOtherDataRoot.
 func (r Roots) Load(name string) (*Record, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
@@ -78,9 +78,12 @@ func (r Roots) Load(name string) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use environment %q: %s: %w", name, path, err)
 	}
-	if record.Name != name || record.Roots != r {
-		return nil, fmt.Errorf("cannot use environment %q: %s: %w; it is of %q below %q and %q; remove the file by hand",
-			name, path, errDamaged, record.Name, record.Roots.State, record.Roots.Data)
+	if record.Name != name || record.Roots.State != r.State {
+		return nil, fmt.Errorf("cannot use environment %q: %s: %w; it is of %q below %q; remove the file by hand",
+			name, path, errDamaged, record.Name, record.Roots.State)
+	}
+	if record.Roots.Data != r.Data {
+		return nil, fmt.Errorf("cannot use environment %q: %w; use that one, by --data-root %s", name, ErrOtherDataRoot, record.Roots.Data)
 	}
 	return record, nil
 }

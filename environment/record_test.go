@@ -106,7 +106,8 @@ func TestRecord(t *testing.T) {
 		"no version":    {"{}", errDamaged, "version 0"},
 		"another name":  {strings.Replace(string(text), `"shop"`, `"shop2"`, 1), errDamaged, `it is of "shop2"`},
 		"a path":        {strings.Replace(string(text), `"shop"`, `"../x"`, 1), errDamaged, "invalid name"},
-		"another root":  {strings.Replace(string(text), roots.Data, "/etc", 1), errDamaged, `"/etc"`},
+		"another state": {strings.Replace(string(text), roots.State, "/etc", 1), errDamaged, `"/etc"`},
+		"another data":  {strings.Replace(string(text), roots.Data, "/etc", 1), ErrOtherDataRoot, "use that one, by --data-root /etc"},
 		"another shape": {strings.Replace(string(text), `"/src"`, `7`, 1), errDamaged, "damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {

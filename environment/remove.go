@@ -38,7 +38,8 @@ type RemoveOptions struct {
 // groups, the host's half of egress, bundles, logs, reports, volumes, its
 // directories and its lock. It needs what is on disk alone, can be repeated after
 // an interruption anywhere, and succeeds where there is nothing. A supervisor that
-// is ending is waited for. The error wraps ErrAlive, ErrInvalidName or ErrNewer.
+// is ending is waited for. The error wraps ErrAlive, ErrInvalidName, ErrNewer or
+// ErrOtherDataRoot.
 func (r Roots) Remove(ctx context.Context, name string, opts RemoveOptions) error {
 	if err := CheckName(name); err != nil {
 		return err

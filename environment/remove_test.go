@@ -209,6 +209,27 @@ func TestGC(t *testing.T) {
 	r.nothing(RemoveOptions{})
 }
 
+// TestGCWithAnotherDataRoot has nothing to do there, and removes the rest.
+func TestGCWithAnotherDataRoot(t *testing.T) {
+	r, other := newRemains(t, "foreign"), newRemains(t, "own")
+	other.roots = Roots{State: r.roots.State, Data: filepath.Join(t.TempDir(), "data")}
+	other.paths, other.record.Roots = other.roots.Of(other.name), other.roots
+	for _, s := range steps[:9] {
+		s.make(r)
+		s.make(other)
+	}
+	found, err := other.roots.GC(t.Context(), GCOptions{})
+	if err != nil || len(found) != 1 || found[0].Name != other.name || !found[0].Removed {
+		t.Errorf("GC() = %+v, %v", found, err)
+	}
+	if _, err := r.roots.Load(r.name); err != nil {
+		t.Errorf("the other data root's: %v", err)
+	}
+	if err := other.roots.Remove(t.Context(), r.name, RemoveOptions{Kill: true}); !errors.Is(err, ErrOtherDataRoot) {
+		t.Errorf("Remove() = %v", err)
+	}
+}
+
 func TestList(t *testing.T) {
 	roots := testRoots(t)
 	if list, err := roots.List(); err != nil || len(list) != 0 {

@@ -59,6 +59,25 @@ func TestDeadRestIsRemoved(t *testing.T) {
 	stopAndRemove(t, l)
 }
 
+// TestRestOfAnotherDataRoot wants it left alone, and told once.
+func TestRestOfAnotherDataRoot(t *testing.T) {
+	opts := testOptions(t, "elsewhere", serve)
+	l, err := Launch(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Kill()
+	other := opts
+	other.Roots.Data = filepath.Join(t.TempDir(), "data")
+	_, err = Launch(t.Context(), other)
+	if !errors.Is(err, environment.ErrOtherDataRoot) || strings.Count(err.Error(), "another data root") != 1 {
+		t.Errorf("error %v", err)
+	}
+	if _, err := opts.Roots.Load(opts.Plan.Name); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestManyLaunchesOfOneName wants one winner, and errors that say why.
 func TestManyLaunchesOfOneName(t *testing.T) {
 	opts := testOptions(t, "contended", serve)

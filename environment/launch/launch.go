@@ -96,6 +96,10 @@ func Launch(ctx context.Context, opts Options) (_ *Launched, retErr error) {
 	if err != nil {
 		return nil, err
 	}
+	// What cannot be removed is somebody's: of a newer version, or of another data root.
+	if err := claim.Clear(ctx); err != nil {
+		return nil, errors.Join(err, claim.Release())
+	}
 	b := &birth{opts: opts, claim: claim, groups: groups, secrets: secrets}
 	defer b.closeFiles()
 	defer func() {
@@ -103,9 +107,6 @@ func Launch(ctx context.Context, opts Options) (_ *Launched, retErr error) {
 			retErr = errors.Join(retErr, b.undo(ctx))
 		}
 	}()
-	if err := claim.Clear(ctx); err != nil {
-		return nil, err
-	}
 	for _, step := range []func(context.Context) error{
 		b.openPorts, b.writeRecord, b.makeDirectories, b.makeGroups, b.start, b.handOver, b.waitForAnswer,
 	} {

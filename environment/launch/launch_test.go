@@ -2,6 +2,7 @@ package launch
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -213,6 +214,43 @@ func TestV2(t *testing.T) {
 
 func TestFullDisk(t *testing.T) {
 	inNamespaces(t, "full-disk", syscall.CLONE_NEWNS, testOptions(t, "full", serve))
+}
+
+// TestPortRange takes the first free port of a range, and never one that is asked for
+// by itself.
+func TestPortRange(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	first := taken.Addr().(*net.TCPAddr).AddrPort().Port()
+	if first > 65000 {
+		t.Skip("there is no room above the port that was picked")
+	}
+	opts := testOptions(t, "range", serve)
+	ports := func(end uint16) {
+		opts.Plan.Services = []plan.Service{{Name: "web", Ports: []plan.Port{
+			{HostIP: loopback, HostPort: first, HostPortEnd: end, Target: 80, Protocol: "tcp"},
+			{HostIP: loopback, HostPort: first + 1, Target: 81, Protocol: "tcp"},
+		}}}
+	}
+	ports(first + 1)
+	_, err = Launch(t.Context(), opts)
+	if want := fmt.Sprintf("each port up to %d is in use", first+1); !errors.Is(err, ErrPortInUse) || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	ports(first + 20)
+	l, err := Launch(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range l.Record.Ports {
+		if p.Target == 80 && (p.HostPort < first+2 || p.HostPort > first+20) || p.Target == 81 && p.HostPort != first+1 {
+			t.Errorf("port %+v, the range is from %d", p, first)
+		}
+	}
+	stopAndRemove(t, l)
 }
 
 // TestPortOfAnotherEnvironment wants it named.

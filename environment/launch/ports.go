@@ -22,13 +22,18 @@ type openPort struct {
 	file *os.File
 }
 
-// openPorts opens every published port in the host's network namespace, those with a
-// number of their own first: a number that is picked must not be one of them.
+// openPorts opens every published port in the host's network namespace. Those with a
+// number of their own are first, then ranges: a number that is picked must not be one
+// that somebody asks for.
 func (b *birth) openPorts(context.Context) error {
-	for _, picked := range []bool{false, true} {
+	for _, turn := range []func(plan.Port) bool{
+		func(p plan.Port) bool { return p.HostPort != 0 && p.HostPortEnd == 0 },
+		func(p plan.Port) bool { return p.HostPort != 0 && p.HostPortEnd != 0 },
+		func(p plan.Port) bool { return p.HostPort == 0 },
+	} {
 		for _, service := range b.opts.Plan.Services {
 			for _, port := range service.Ports {
-				if (port.HostPort == 0) != picked {
+				if !turn(port) {
 					continue
 				}
 				opened, err := open(service.Name, port)
@@ -47,7 +52,12 @@ func open(service string, port plan.Port) (openPort, error) {
 	if !ip.IsValid() {
 		ip = netip.IPv4Unspecified()
 	}
-	socket, err := listen(port.Protocol, netip.AddrPortFrom(ip, port.HostPort))
+	at := port.HostPort
+	socket, err := listen(port.Protocol, netip.AddrPortFrom(ip, at))
+	for errors.Is(err, unix.EADDRINUSE) && at < port.HostPortEnd {
+		at++
+		socket, err = listen(port.Protocol, netip.AddrPortFrom(ip, at))
+	}
 	if err != nil {
 		return openPort{}, err
 	}
@@ -133,6 +143,11 @@ func (b *birth) explainPort(service string, port plan.Port, err error) error {
 	address := netip.AddrPortFrom(port.HostIP, port.HostPort)
 	what := fmt.Sprintf("cannot publish port %d/%s of service %s at %s", port.Target, port.Protocol, service, address)
 	switch {
+	case errors.Is(err, unix.EADDRINUSE) && port.HostPortEnd != 0:
+		return &portError{
+			text: fmt.Sprintf("%s: each port up to %d is in use; free one, or publish another range (host port 0, or none, picks one that is free)", what, port.HostPortEnd),
+			err:  errors.Join(ErrPortInUse, err),
+		}
 	case errors.Is(err, unix.EADDRINUSE):
 		return &portError{
 			text: fmt.Sprintf("%s: %s; free it, or publish another one (host port 0, or none, picks one that is free)", what, b.holder(port.Protocol, address)),
