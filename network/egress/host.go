@@ -32,6 +32,10 @@ func Setup(key string, namespace *os.File) (link Link, err error) {
 		return Link{}, fmt.Errorf("set up the way out: %w", err)
 	}
 	defer h.close()
+	if h.nft == nil {
+		return Link{}, errors.New(
+			"cannot let services out: this kernel has no nf_tables; load the module nf_tables, or leave x-sandbox.egress out")
+	}
 	if err := h.remove(key); err != nil {
 		return Link{}, fmt.Errorf("set up the way out: %w", err)
 	}
@@ -93,6 +97,9 @@ func Remains(key string) ([]string, error) {
 	} else if !isNotFound(err) {
 		return nil, fmt.Errorf("look for the way out: %w", err)
 	}
+	if h.nft == nil {
+		return found, nil
+	}
 	tables, err := h.tables()
 	if err != nil {
 		return nil, fmt.Errorf("look for the way out: %w", err)
@@ -108,7 +115,8 @@ func Remains(key string) ([]string, error) {
 type host struct {
 	lock *os.File
 	link *netlink.Handle
-	nft  *nftables.Conn
+	// nft is nil where the kernel has no nf_tables: nothing can be set up then, and there is nothing of it to remove.
+	nft *nftables.Conn
 }
 
 // openHost locks the file that says whether the host forwards. It is the thing that is shared, it is one file for each
@@ -132,18 +140,36 @@ func openHost() (*host, error) {
 		lock.Close()
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	nft, err := nftables.New(nftables.AsLasting())
-	if err != nil {
-		link.Close()
-		lock.Close()
+	h := &host{lock: lock, link: link}
+	if h.nft, err = openTables(); err != nil && !isUnsupported(err) {
+		h.close()
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return &host{lock: lock, link: link, nft: nft}, nil
+	return h, nil
+}
+
+// openTables opens nftables, and asks, since a socket can be had without them.
+func openTables() (*nftables.Conn, error) {
+	nft, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := nft.ListTablesOfFamily(nftables.TableFamilyINet); err != nil {
+		return nil, errors.Join(err, nft.CloseLasting())
+	}
+	return nft, nil
+}
+
+// isUnsupported says that the kernel has no netfilter by netlink, or nobody in it who knows tables.
+func isUnsupported(err error) bool {
+	return errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }
 
 func (h *host) close() {
 	h.link.Close()
-	_ = h.nft.CloseLasting() // a socket that nothing is read from any more
+	if h.nft != nil {
+		_ = h.nft.CloseLasting() // a socket that nothing is read from any more
+	}
 	h.lock.Close()
 }
 
@@ -227,6 +253,9 @@ func (h *host) remove(key string) error {
 	}
 	if err != nil && !isNotFound(err) {
 		errs = append(errs, fmt.Errorf("delete interface %q: %w", InterfaceName(key), err))
+	}
+	if h.nft == nil {
+		return errors.Join(errs...)
 	}
 	errs = append(errs, h.removePassage(InterfaceName(key)), h.deleteTable(TableName(key)), h.stopForwarding())
 	return errors.Join(errs...)

@@ -114,6 +114,32 @@ func TestAnAddressThatIsResolvedAgainLastsLonger(t *testing.T) {
 	}
 }
 
+func TestWithoutTablesThereIsNothingOfThemToRemove(t *testing.T) {
+	enterNewNamespace(t)
+	h, err := openHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	if h.nft == nil {
+		t.Fatal("this kernel has no nf_tables")
+	}
+	if err := h.nft.CloseLasting(); err != nil {
+		t.Fatal(err)
+	}
+	h.nft = nil
+	if err := h.remove("key"); err != nil {
+		t.Error(err)
+	}
+	for err, want := range map[error]bool{
+		os.NewSyscallError("socket", unix.EPROTONOSUPPORT): true, unix.EINVAL: true, unix.EPERM: false, unix.ENOENT: false,
+	} {
+		if isUnsupported(err) != want {
+			t.Errorf("%v: want %v", err, want)
+		}
+	}
+}
+
 func newRules(t *testing.T, policy Policy) *Rules {
 	t.Helper()
 	conn, err := nftables.New(nftables.AsLasting())
