@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -98,32 +97,6 @@ func (w *walk) unsetVariables() []Ignored {
 		out = append(out, Ignored{File: at.file, Line: at.line, Column: at.column, Key: "${" + name + "}", Reason: "the variable is not set, and taken as empty"})
 	}
 	return out
-}
-
-// follow walks the files that files include or extend. It tells whether there are any.
-func (w *walk) follow(dir string) bool {
-	seen := map[string]bool{}
-	for i := 0; i < len(w.references); i++ {
-		r := w.references[i]
-		path := r.file
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, path)
-			if beside := filepath.Join(filepath.Dir(r.from), r.file); i > 0 && r.from != "-" && !isFile(path) {
-				path = beside
-			}
-		}
-		if seen[path] {
-			continue
-		}
-		seen[path] = true
-		data, err := readFile(path)
-		if err != nil {
-			w.problems = append(w.problems, &Problem{File: r.at.file, Line: r.at.line, Column: r.at.column, Key: words(r.path), Text: reason(err)})
-			continue
-		}
-		w.read(file{name: r.file, path: path, data: data, foreign: true})
-	}
-	return len(w.references) > 0
 }
 
 // explain makes what the library says a problem, with a place where it names one.

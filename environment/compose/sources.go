@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
+	"github.com/compose-spec/compose-go/v2/interpolation"
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/schema"
 	"github.com/compose-spec/compose-go/v2/template"
@@ -241,6 +242,7 @@ func (s *sources) load(ctx context.Context, o Options, thorough bool) (project *
 		l.Interpolate.Substitute = func(text string, variables template.Mapping) (string, error) {
 			return template.SubstituteWithOptions(text, variables, template.WithoutLogging)
 		}
+		l.Interpolate.TypeCastMapping = quietly(l.Interpolate.TypeCastMapping)
 		if thorough {
 			l.UnsupportedAttributesCheck = &loader.UnsupportedAttributesCheck{
 				Supported: supportedPaths(),
@@ -257,6 +259,24 @@ func (s *sources) load(ctx context.Context, o Options, thorough bool) (project *
 		}
 	}
 	return project, nil
+}
+
+// quietly gives the casts the words of YAML 1.2 for those of 1.1, at which the library logs a warning. The map given is the
+// library's own for all loads, and stays as it is.
+func quietly(casts map[tree.Path]interpolation.Cast) map[tree.Path]interpolation.Cast {
+	out := make(map[tree.Path]interpolation.Cast, len(casts))
+	for path, cast := range casts {
+		out[path] = func(value string) (any, error) {
+			switch strings.ToLower(value) {
+			case "y", "yes", "on":
+				value = "true"
+			case "n", "no", "off":
+				value = "false"
+			}
+			return cast(value)
+		}
+	}
+	return out
 }
 
 // supportedPaths are the keys of the specification that are not refused.

@@ -1,10 +1,7 @@
 package compose
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -59,16 +56,6 @@ type refusal struct {
 	foreign bool
 	// sequence is how many resets there were before it.
 	sequence int
-}
-
-// reference is a file that another one includes or extends.
-type reference struct {
-	file string
-	at   place
-	path []string
-	// from is the file that names it.
-	from     string
-	included bool
 }
 
 func newWalk(lookup template.Mapping) *walk {
@@ -270,140 +257,6 @@ func (w *walk) list(n *yaml.Node, s *shape, path []string, pattern string, depth
 	}
 }
 
-// scalar checks a single value. One with variables fits where its result would, written out.
-func (w *walk) scalar(n *yaml.Node, s *shape, path []string, pattern string) {
-	kinds, value := scalarKind(n), n.Value
-	if kinds&null == 0 {
-		result, err := w.interpolate(n)
-		if err != nil && !w.file.foreign {
-			w.addf(n, path, "%s", interpolationProblem(err))
-			return
-		}
-		if result != n.Value {
-			value = result
-			kinds = text | kindOf(result)
-		}
-	}
-	if w.file.foreign && strings.Contains(n.Value, "$") {
-		return
-	}
-	// The schema lets pid be empty, which the library does not survive.
-	if s.kinds&kinds == 0 || kinds&null != 0 && strings.HasSuffix(pattern, ".pid") {
-		switch {
-		case kinds&null != 0:
-			w.addf(n, path, "it is empty; it must be %s, or left out", s.kinds)
-		case s.kinds&text != 0:
-			w.addf(n, path, "it must be %s; put %s in quotes", s.kinds, n.Value)
-		default:
-			w.addf(n, path, "it must be %s, not %q", s.kinds, n.Value)
-		}
-		return
-	}
-	if kinds&null != 0 {
-		return
-	}
-	if p, ok := w.places[joined(path)]; ok {
-		p.text = value
-		w.places[joined(path)] = p
-	}
-	if len(s.words) > 0 && s.kinds&mapping == 0 && !contains(s.words, value) {
-		w.addf(n, path, "%q is none of %s", value, strings.Join(s.words, ", "))
-		return
-	}
-	if s.kinds&^null == boolean|text && kindOf(value)&boolean == 0 && !strings.Contains(pattern, ".build.") {
-		w.addf(n, path, "it must be true or false, not %q", value)
-		return
-	}
-	if strings.IndexByte(value, 0) >= 0 {
-		w.addf(n, path, "it has a null byte")
-		return
-	}
-	if problem := valueProblem(pattern, value); problem != "" {
-		w.addf(n, path, "%s", problem)
-	}
-}
-
-func contains(words []string, word string) bool {
-	for _, w := range words {
-		if w == word {
-			return true
-		}
-	}
-	return false
-}
-
-// scalarKind is the kind of a value as it is written.
-func scalarKind(n *yaml.Node) kind {
-	switch n.ShortTag() {
-	case "!!null":
-		return null
-	case "!!bool":
-		return boolean
-	case "!!int":
-		return integer | number
-	case "!!float":
-		return number
-	}
-	return text
-}
-
-// kindOf is what a text could be read as where the schema wants more than text.
-func kindOf(s string) kind {
-	var k kind
-	if _, err := strconv.ParseBool(s); err == nil || contains([]string{"yes", "no", "on", "off", "y", "n"}, strings.ToLower(s)) {
-		k |= boolean
-	}
-	if _, err := strconv.ParseInt(s, 0, 64); err == nil {
-		k |= integer | number
-	} else if _, err := strconv.ParseFloat(s, 64); err == nil {
-		k |= number
-	}
-	return k
-}
-
-// interpolate puts variables into a value. What has none is left alone, quickly.
-func (w *walk) interpolate(n *yaml.Node) (string, error) {
-	if !strings.Contains(n.Value, "$") || n.Tag == "!!null" {
-		return n.Value, nil
-	}
-	missed := false
-	result, err := template.SubstituteWithOptions(n.Value, func(name string) (string, bool) {
-		value, set := w.lookup(name)
-		missed = missed || !set
-		return value, set
-	}, template.WithoutLogging)
-	if missed && !w.file.foreign {
-		for name, v := range template.ExtractVariables(map[string]any{"x": n.Value}, template.DefaultPattern) {
-			_, set := w.lookup(name)
-			if !set && v.DefaultValue == "" && v.PresenceValue == "" && !v.Required && !hasDefault(n.Value, name) {
-				w.unset[name] = w.at(n)
-			}
-		}
-	}
-	return result, err
-}
-
-// hasDefault tells ${NAME-}, whose default is empty on purpose, from ${NAME}.
-func hasDefault(value, name string) bool {
-	return strings.Contains(value, "${"+name+"-") || strings.Contains(value, "${"+name+":-") || strings.Contains(value, "${"+name+"+") || strings.Contains(value, "${"+name+":+")
-}
-
-func interpolationProblem(err error) string {
-	var missing *template.MissingRequiredError
-	if errors.As(err, &missing) {
-		reason := ""
-		if missing.Reason != "" {
-			reason = ": " + missing.Reason
-		}
-		return fmt.Sprintf("the variable %s is not set%s; set it, in the environment or in .env", missing.Variable, reason)
-	}
-	var invalid *template.InvalidTemplateError
-	if errors.As(err, &invalid) {
-		return fmt.Sprintf("%q is no use of a variable; write ${NAME}, or $$ for a dollar sign", invalid.Template)
-	}
-	return err.Error()
-}
-
 // remember notes the places of everything below an extension of ours.
 func (w *walk) remember(n *yaml.Node, path []string, depth int) {
 	if !w.visit(n, depth) {
@@ -428,86 +281,6 @@ func (w *walk) remember(n *yaml.Node, path []string, depth int) {
 		if _, err := w.interpolate(n); err != nil && !w.file.foreign {
 			w.addf(n, path, "%s", interpolationProblem(err))
 		}
-	}
-}
-
-// refers notes files that a value names.
-func (w *walk) refers(n *yaml.Node, path []string, pattern string) {
-	included := false
-	switch pattern {
-	case "services.*.profiles":
-		w.profiled[path[1]] = len(n.Content) > 0
-		return
-	case "services.*.extends":
-		w.extend(n, path[1])
-		return
-	case "services.*.extends.file":
-	case "include":
-		for _, item := range n.Content {
-			if item.Kind == yaml.ScalarNode {
-				w.refer(item, path, true)
-			}
-		}
-		return
-	case "include.[].path":
-		included = true
-	default:
-		return
-	}
-	if n.Kind == yaml.ScalarNode {
-		w.refer(n, path, included)
-	}
-	for _, item := range n.Content {
-		w.refer(item, path, included)
-	}
-}
-
-// extend notes that a service extends another one.
-func (w *walk) extend(n *yaml.Node, service string) {
-	base := n
-	if n.Kind == yaml.MappingNode {
-		for _, e := range w.entries(n, 0) {
-			switch e.key.Value {
-			case "service":
-				base = e.value
-			case "file":
-				return
-			}
-		}
-	}
-	if base.Kind == yaml.ScalarNode && !w.file.foreign {
-		w.extends[service] = base.Value
-	}
-}
-
-// circles tells of services that extend themselves, over others or not. The library tells of them, too, but of another one
-// each time.
-func (w *walk) circles() {
-	told := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(w.extends)) {
-		circle := []string{name}
-		for next := w.extends[name]; next != "" && len(circle) <= len(w.extends); next = w.extends[next] {
-			circle = append(circle, next)
-			if next != name {
-				continue
-			}
-			if !told[name] {
-				path := []string{"services", name, "extends"}
-				at := w.find(path)
-				w.problems = append(w.problems, &Problem{File: at.file, Line: at.line, Column: at.column, Key: words(path), Text: "the services extend each other in a circle: " + strings.Join(circle, " → ")})
-			}
-			for _, member := range circle {
-				told[member] = true
-			}
-			break
-		}
-	}
-}
-
-func (w *walk) refer(n *yaml.Node, path []string, included bool) {
-	name, err := w.interpolate(n)
-	if err == nil && n.Kind == yaml.ScalarNode && name != "" {
-		w.references = append(w.references, reference{file: name, at: w.at(n), path: path, from: w.file.path, included: included})
 	}
 }
 
