@@ -66,8 +66,10 @@ func TestWhatAPolicyLetsOut(t *testing.T) {
 					t.Errorf("%s from the internal network: got %v, want nothing to come", address, err)
 				}
 			}
-			if _, err := askUDP(t, e.front, "203.0.113.9"); len(tt.refused) > 0 && !errors.Is(err, unix.EHOSTUNREACH) {
-				t.Errorf("UDP: got %v, want a refusal", err)
+			if len(tt.refused) > 0 {
+				if _, err := askUDP(t, e.front, "203.0.113.9"); !errors.Is(err, unix.EHOSTUNREACH) {
+					t.Errorf("UDP: got %v, want a refusal", err)
+				}
 			}
 			for _, address := range tt.refused {
 				began := time.Now()
