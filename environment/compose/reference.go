@@ -15,13 +15,11 @@ type reference struct {
 	at   place
 	path []string
 	// from is the file that names it.
-	from     string
-	included bool
+	from string
 }
 
 // refers notes files that a value names.
 func (w *walk) refers(n *yaml.Node, path []string, pattern string) {
-	included := false
 	switch pattern {
 	case "services.*.profiles":
 		w.profiled[path[1]] = len(n.Content) > 0
@@ -29,24 +27,22 @@ func (w *walk) refers(n *yaml.Node, path []string, pattern string) {
 	case "services.*.extends":
 		w.extend(n, path[1])
 		return
-	case "services.*.extends.file":
+	case "services.*.extends.file", "include.[].path":
 	case "include":
 		for _, item := range n.Content {
 			if item.Kind == yaml.ScalarNode {
-				w.refer(item, path, true)
+				w.refer(item, path)
 			}
 		}
 		return
-	case "include.[].path":
-		included = true
 	default:
 		return
 	}
 	if n.Kind == yaml.ScalarNode {
-		w.refer(n, path, included)
+		w.refer(n, path)
 	}
 	for _, item := range n.Content {
-		w.refer(item, path, included)
+		w.refer(item, path)
 	}
 }
 
@@ -92,10 +88,10 @@ func (w *walk) circles() {
 	}
 }
 
-func (w *walk) refer(n *yaml.Node, path []string, included bool) {
+func (w *walk) refer(n *yaml.Node, path []string) {
 	name, err := w.interpolate(n)
 	if err == nil && n.Kind == yaml.ScalarNode && name != "" {
-		w.references = append(w.references, reference{file: name, at: w.at(n), path: path, from: w.file.path, included: included})
+		w.references = append(w.references, reference{file: name, at: w.at(n), path: path, from: w.file.path})
 	}
 }
 
