@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/sandboxrun/sandboxrun/environment/control"
 )
@@ -20,9 +21,36 @@ func (inv *invocation) startError(s *session, err error) error {
 		inv.printLastLines(failure)
 		return failureError(s.plan.Name, failure)
 	case errors.Is(err, errGone), errors.Is(err, errStartFailed):
-		return fmt.Errorf("environment %q has ended before it was told to: it was taken down, its time was up, or its supervisor was killed", s.plan.Name)
+		return fmt.Errorf("environment %q has ended before it was told to: %s", s.plan.Name, s.ending())
 	}
 	return err
+}
+
+// lastWords is how long the supervisor may take to end after its last event.
+const lastWords = time.Second
+
+// ending says why the environment has ended by itself.
+func (s *session) ending() string {
+	s.mu.Lock()
+	reason := s.stopped
+	s.mu.Unlock()
+	switch reason {
+	case "down":
+		return "it was taken down by another command"
+	case "ttl":
+		return "its time to live is over"
+	case "":
+	default:
+		return "it was stopped (" + reason + ")"
+	}
+	select {
+	case <-s.launched.Done():
+	case <-time.After(lastWords):
+	}
+	if err := s.launched.Err(); err != nil {
+		return "its supervisor has died (" + err.Error() + ")"
+	}
+	return "its supervisor has gone"
 }
 
 func (inv *invocation) printLastLines(f *control.Failure) {

@@ -31,6 +31,7 @@ type session struct {
 	changed  chan struct{} // guarded by mu; closed and replaced with each event
 	phase    control.Phase // guarded by mu, as all below
 	failure  *control.Failure
+	stopped  string // why it was stopped, in the supervisor's words
 	reports  map[string][]json.RawMessage
 	onEvent  func(control.Event)
 	watchErr error
@@ -82,6 +83,9 @@ func (s *session) see(e control.Event) {
 	switch e.Kind {
 	case control.EventPhase:
 		s.phase = e.Phase
+		if e.Phase == control.Stopping {
+			s.stopped = e.Detail
+		}
 	case control.EventFailure:
 		if s.failure == nil {
 			s.failure = e.Failure
@@ -119,7 +123,7 @@ func (s *session) await(ctx context.Context, reached func() bool) error {
 		if reached() {
 			return nil
 		}
-		if phase == control.Stopping || phase == control.Stopped {
+		if s.isEnding() {
 			return errGone
 		}
 		select {
@@ -137,6 +141,13 @@ func (s *session) isReady() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.phase == control.Running
+}
+
+// isEnding tells whether the environment is being stopped, by whomever.
+func (s *session) isEnding() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == control.Stopping || s.phase == control.Stopped
 }
 
 // isStarted tells whether every container was started at least once.

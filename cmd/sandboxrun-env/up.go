@@ -347,7 +347,12 @@ func (*invocation) killOnInterrupt(interrupts *interrupts, s *session) {
 // attendReady returns nil when the containers that matter have ended.
 func (*invocation) attendReady(interrupts *interrupts, s *session, ends *endings) error {
 	for {
-		if ends.isOver() || s.allEnded(interrupts.ctx) {
+		switch {
+		case ends.isOver():
+			return nil
+		case s.isEnding():
+			return errGone // by its time to live or another command: containers end, too
+		case s.allEnded(interrupts.ctx):
 			return nil
 		}
 		select {
