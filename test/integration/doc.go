@@ -13,7 +13,8 @@
 //	$WORK    the working directory, with $TMPDIR inside
 //
 // and at the end of each, passed or failed, looks for what is left: processes,
-// mounts, cgroups, network namespaces, state, temporary files. Nothing may be.
+// mounts, cgroups, network namespaces, state, environments, temporary files. Nothing
+// may be. A compose file in a script begins with "name: ${ID}".
 // There is no way to switch this off. What it finds is removed, and the script's
 // directory is kept in bin/integration-artefacts (/out in the VM) when it failed.
 //
@@ -53,7 +54,7 @@
 // is never skipped there: the condition fails the script instead.
 //
 // The environment: SANDBOXRUN_BIN and SANDBOXRUN_BUNDLES name a prebuilt program (with
-// sandboxrun-images beside it)
+// sandboxrun-images and sandboxrun-env beside it)
 // and a directory of prebuilt sample bundles (without them both are built, which
 // needs Go); SANDBOXRUN_SEED repeats a run of the random kills;
 // SANDBOXRUN_ARTEFACTS is another place for what failed scripts leave.
