@@ -413,3 +413,31 @@ func TestRemoveRefusesABundleInUse(t *testing.T) {
 		t.Error("it was unmounted all the same")
 	}
 }
+
+// TestRemoveNeedsNoSpace removes where not even the note of a removal fits: to remove
+// is how people make room.
+func TestRemoveNeedsNoSpace(t *testing.T) {
+	m := newMachine(t)
+	r := m.build(t, "box", service.Service{})
+	unfinished := filepath.Join(m.store.Root(), "bundles", "unfinished")
+	if err := unix.Mount("full", unfinished, "tmpfs", 0, "size=4k,mode=0700"); err != nil {
+		t.Fatal(os.NewSyscallError("mount", err))
+	}
+	defer func() {
+		if err := unix.Unmount(unfinished, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := os.WriteFile(filepath.Join(unfinished, "filling"), make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(unfinished, "more"), []byte{0}, 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("there is space: %v", err)
+	}
+	if err := build.Remove(t.Context(), m.store, r.Dir); err != nil {
+		t.Errorf("on a full disk: %v", err)
+	}
+	if _, err := os.Lstat(r.Dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the bundle is there: %v", err)
+	}
+}

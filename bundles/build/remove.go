@@ -32,11 +32,32 @@ func Remove(ctx context.Context, st *store.Store, dir string) error {
 			return fmt.Errorf("cannot remove bundle %q: %w", dir, err)
 		}
 		i := intent{Version: recordVersion, ID: r.ID, Dir: dir, StateRoot: r.StateRoot, Removing: true}
-		if err := i.write(p); err != nil {
+		err := i.write(p)
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			// A removal is how people make room.
+			return clearUnnoted(st, i, p)
+		}
+		if err != nil {
 			return err
 		}
 		return clear(st, i, p)
 	})
+}
+
+// clearUnnoted is clear of a bundle without an intent on disk: what its record leads to
+// goes before the record, so that Remove can be called again after any interruption.
+func clearUnnoted(st *store.Store, i intent, p places) error {
+	// Mounted layers must not lose their lease.
+	if err := overlay.Remove(filepath.Join(i.Dir, rootfsDir), "", ""); err != nil {
+		return fmt.Errorf("remove bundle %q: %w", i.Dir, err)
+	}
+	if err := clearElsewhere(st, i.ID, p); err != nil {
+		return err
+	}
+	if err := clearDir(i.Dir); err != nil {
+		return fmt.Errorf("remove bundle %q: %w", i.Dir, err)
+	}
+	return nil
 }
 
 // withLock does something with a bundle that nobody else does anything with.
@@ -96,6 +117,17 @@ func clear(st *store.Store, i intent, p places) error {
 			return fmt.Errorf("remove bundle %q: %w", dir, err)
 		}
 	}
+	if err := clearElsewhere(st, i.ID, p); err != nil {
+		return err
+	}
+	if err := os.Remove(p.intent); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove intent: %w", err)
+	}
+	return nil
+}
+
+// clearElsewhere removes what a bundle has outside its directory.
+func clearElsewhere(st *store.Store, id string, p places) error {
 	if err := os.RemoveAll(p.secrets); err != nil {
 		return fmt.Errorf("remove secrets: %w", err)
 	}
@@ -106,13 +138,7 @@ func clear(st *store.Store, i intent, p places) error {
 	if err := os.RemoveAll(p.own); err != nil {
 		return fmt.Errorf("remove files of bundle: %w", err)
 	}
-	if err := st.Release(i.ID); err != nil {
-		return err
-	}
-	if err := os.Remove(p.intent); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove intent: %w", err)
-	}
-	return nil
+	return st.Release(id)
 }
 
 // clearDir unmounts a bundle's root and removes its directory, the record last:
