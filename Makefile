@@ -49,8 +49,8 @@ TEST_EXEC = $(if $(AS_ROOT),-exec "$(AS_ROOT) env 'PATH=$$PATH' 'GOFLAGS=$$(go e
 
 # The native tests' packages, and those that run once more in the VM with real cgroup v2.
 # Not under the race detector: they start a thousand processes and race on purpose.
-INTEGRATION  := ./test/integration/... ./test/security/... ./test/equivalence ./test/shop ./test/sidebyside
-VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./bundles/build ./rootfs/overlay ./cmd/sandboxrun ./test/integration ./test/shop
+INTEGRATION  := ./test/integration/... ./test/security/... ./test/equivalence ./test/shop ./test/sidebyside ./test/chaos
+VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./bundles/build ./rootfs/overlay ./cmd/sandboxrun ./test/integration ./test/shop ./test/chaos
 # Services that run in that VM too.
 VM_SERVICES  := redis nginx postgresql
 TEST_TIMEOUT := 10m
@@ -103,7 +103,7 @@ test: bin/report $(if $(filter yes,$(VM)),need-vm) ## run every test there is an
 unit: build samples bin/report ## run the tests beside the code, natively, as root, with the race detector
 	@export $(WITH_GO); \
 	bin/report run unit -- go test -json $(RACE) -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) \
-		$$(go list ./... | grep -vE '/test/(integration|security|equivalence|shop|sidebyside)$$')
+		$$(go list ./... | grep -vE '/test/(integration|security|equivalence|shop|sidebyside|chaos)$$')
 
 .PHONY: integration
 integration: build samples samples-services bin/shop-api bin/report need-equivalence $(RUNC) ## run the testscript suites, the break-out tests and the comparison with runc, natively, as root
