@@ -127,7 +127,7 @@ func TestADiskThatFillsLater(t *testing.T) {
 	e.must("exec", "-T", "db", "touch", "/tmp/last")
 	lost := regexp.MustCompile(`(\d+) lines were lost: no space left on device`)
 	var stored, missing int
-	err := eventually(t.Context(), 10*time.Second*slower(), func() error {
+	err := eventually(t.Context(), patient(10*time.Second), func() error {
 		logs := e.must("logs", "db")
 		stored, missing = bytes.Count(logs.stdout.Bytes(), []byte("AAAA\n")), 0
 		for _, match := range lost.FindAllSubmatch(slices.Concat(logs.stdout.Bytes(), logs.stderr.Bytes()), -1) {

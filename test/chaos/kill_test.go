@@ -339,7 +339,7 @@ func (e *environ) checkDead(r *round, c *invocation, struck time.Time, tally *ta
 	if !r.lostIts() {
 		return nil
 	}
-	if err := eventually(e.tb.Context(), soon*slower(), e.running); err != nil {
+	if err := eventually(e.tb.Context(), patient(soon), e.running); err != nil {
 		return err
 	}
 	if c.code() >= 128 {

@@ -38,12 +38,12 @@ const (
 	longest = time.Minute
 )
 
-// slower is how much more time an emulated machine gets.
-func slower() time.Duration {
+// patient gives an emulated machine more time.
+func patient(d time.Duration) time.Duration {
 	if inVM() {
-		return 5
+		return 5 * d
 	}
-	return 1
+	return d
 }
 
 // field is where environments are struck: a state root and a data root.
@@ -69,8 +69,7 @@ func newField(t *testing.T) *field {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Not t.TempDir: a control socket's path has its limit.
-	dir, err := os.MkdirTemp("", "chaos")
+	dir, err := os.MkdirTemp("", "chaos") //nolint:usetesting // t.TempDir is too long for a control socket's path
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +208,7 @@ func (i *invocation) start() error {
 // wait waits for the end. A command that hangs is told to write down what its
 // goroutines do.
 func (i *invocation) wait() error {
-	limit := time.NewTimer(longest * slower())
+	limit := time.NewTimer(patient(longest))
 	defer limit.Stop()
 	select {
 	case <-i.done:
@@ -220,7 +219,7 @@ func (i *invocation) wait() error {
 	case <-limit.C:
 	}
 	i.cmd.Process.Signal(unix.SIGQUIT) //nolint:errcheck // it may have ended
-	time.AfterFunc(5*time.Second, func() { unix.Kill(-i.cmd.Process.Pid, unix.SIGKILL) })
+	time.AfterFunc(5*time.Second, func() { unix.Kill(-i.cmd.Process.Pid, unix.SIGKILL) }) //nolint:errcheck // it may have ended
 	<-i.done
 	return fmt.Errorf("it hangs: %s", i.stderr.String())
 }

@@ -64,7 +64,7 @@ func (e *environ) commandThatWaits(command string) *invocation {
 // awaitUp waits until the published service answers and what is run runs.
 func (e *environ) awaitUp(t *testing.T, c *invocation) {
 	t.Helper()
-	err := eventually(t.Context(), longest*slower(), func() error {
+	err := eventually(t.Context(), patient(longest), func() error {
 		select {
 		case <-c.done:
 			t.Fatalf("it ended early: %s", c.said())
@@ -94,9 +94,9 @@ func (e *environ) awaitUp(t *testing.T, c *invocation) {
 // checkEnded holds that nothing runs soon, and that nothing is left.
 func (e *environ) checkEnded(t *testing.T, c *invocation, undone bool) {
 	t.Helper()
-	limit := soon * slower()
+	limit := patient(soon)
 	if undone {
-		limit += 3 * soon * slower() // each service may take its grace
+		limit += patient(3 * soon) // each service may take its grace
 	}
 	if err := eventually(t.Context(), limit, e.running); err != nil {
 		t.Error(err)
@@ -183,7 +183,7 @@ func TestAShellThatIsKilled(t *testing.T) {
 	}
 	flag := f.dir + "/tmp/runs"
 	exists := func() error { _, err := os.Stat(flag); return err }
-	if err := eventually(t.Context(), longest*slower(), exists); err != nil {
+	if err := eventually(t.Context(), patient(longest), exists); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.cmd.Process.Kill(); err != nil {
@@ -198,7 +198,7 @@ func TestAShellThatIsKilled(t *testing.T) {
 	if err := os.Remove(flag); err != nil {
 		t.Fatal(err)
 	}
-	if err := eventually(t.Context(), 5*soon*slower(), e.running); err != nil {
+	if err := eventually(t.Context(), patient(5*soon), e.running); err != nil {
 		t.Error(err)
 	}
 	if err := e.checkNothing(); err != nil {
