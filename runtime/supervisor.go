@@ -349,8 +349,10 @@ func (s *supervisor) stop(sig syscall.Signal) (stopping bool) {
 		s.signal(sig)
 		return false
 	}
+	// First, since the handlers of libcontainer's init are not the program's.
+	begun := s.container.init.hasBegun()
 	deaf := !s.opts.Init && s.container.hasOwnPIDNamespace() && !s.container.handles(sig)
-	if deaf || !s.container.init.hasBegun() {
+	if deaf || !begun {
 		s.log.Debug("the program does not handle the signal; killing it", "signal", sig)
 		s.end(ReasonKilled)
 		return false

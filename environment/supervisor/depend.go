@@ -90,12 +90,9 @@ func joins(service *plan.Service) (names []string) {
 }
 
 // awaitDependents waits, when the environment stops, until all that depend on the
-// instance have ended; or until the container has, or ctx.
+// instance have ended, or until ctx ends.
 func (i *instance) awaitDependents(ctx context.Context) error {
 	return i.env.await(ctx, func() (bool, error) {
-		if i.env.order.grace != nil && *i.env.order.grace <= 0 {
-			return true, nil // nothing waits for anything any more
-		}
 		for _, other := range i.env.instances {
 			if other != i && !other.over && dependsOn(other.service, i.service.Name) {
 				return false, nil

@@ -236,10 +236,14 @@ func (i *instance) setState(state control.State) {
 
 // enterState changes the state and tells of it.
 func (i *instance) enterState(state control.State, e control.Event) {
-	i.change(func() { i.setState(state) })
-	i.publish(e)
+	i.change(func() {
+		i.setState(state)
+		i.publish(e)
+	})
 }
 
+// publish tells an event, and never waits. Within a change it is told before what
+// others do because of that.
 func (i *instance) publish(e control.Event) {
 	e.Service, e.Instance = i.service.Name, i.plan.Name
 	i.env.publish(e)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/bundles/samples"
 	"github.com/sandboxrun/sandboxrun/bundles/service"
@@ -250,7 +251,13 @@ func (e *env) launch(handover *environment.Handover) {
 	e.command = exec.Command("/proc/self/exe", asSupervisor)
 	e.command.ExtraFiles = []*os.File{reader, lock, controlFile, theirs}
 	for _, p := range handover.Ports {
-		e.command.ExtraFiles = append(e.command.ExtraFiles, os.NewFile(uintptr(p.Descriptor), "port"))
+		own, err := unix.Dup(p.Descriptor) // that of the caller is the caller's to close
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := os.NewFile(uintptr(own), "port")
+		defer port.Close()
+		e.command.ExtraFiles = append(e.command.ExtraFiles, port)
 	}
 	for n := range handover.Ports {
 		handover.Ports[n].Descriptor = 7 + n
@@ -409,6 +416,9 @@ func (e *env) down() {
 	e.t.Helper()
 	ctx, cancel := context.WithTimeout(e.t.Context(), 30*time.Second)
 	defer cancel()
+	// Says where it hangs, before the end of ctx lets it go.
+	late := time.AfterFunc(15*time.Second, func() { e.command.Process.Signal(syscall.SIGQUIT) }) //nolint:errcheck // it has ended
+	defer late.Stop()
 	if err := e.client.Stop(ctx, control.StopRequest{Reason: "down"}, nil); err != nil {
 		e.t.Error(err)
 	}

@@ -96,8 +96,8 @@ func (i *instance) start(ctx context.Context) (_ *run, retErr error) {
 		i.running, i.startedAt = r.running, time.Now()
 		i.exitCode = nil
 		i.setState(control.Up)
+		i.publish(control.Event{Kind: control.EventStarted})
 	})
-	i.publish(control.Event{Kind: control.EventStarted})
 	return r, nil
 }
 
@@ -239,8 +239,10 @@ func (r *run) judgeReady() {
 	if !now {
 		return
 	}
-	r.change(func() { r.ready, r.everReady = true, true })
-	r.publish(control.Event{Kind: control.EventReady})
+	r.change(func() {
+		r.ready, r.everReady = true, true
+		r.publish(control.Event{Kind: control.EventReady})
+	})
 }
 
 // notReady takes the failure of a probe or of the first health check. While the
@@ -287,19 +289,20 @@ func (r *run) dependencyRestarted(seen map[string]int) bool {
 
 // stopInTurn stops the container when nothing needs it any more.
 func (r *run) stopInTurn() {
-	waiting, cancel := context.WithCancel(context.Background())
-	release := make(chan struct{})
+	// The container's own end ends the wait, and so does a stop that must not take time.
+	waiting, cancel := context.WithCancel(r.env.hurrying)
+	over := make(chan struct{})
 	go func() {
-		defer close(release)
+		defer close(over)
 		select {
 		case <-r.running.Ended():
 			cancel()
 		case <-waiting.Done():
 		}
 	}()
-	r.awaitDependents(waiting) //nolint:errcheck // the container's own end ends the wait
+	r.awaitDependents(waiting) //nolint:errcheck // however it ended
 	cancel()
-	<-release
+	<-over
 	grace := r.service.StopGrace
 	r.env.look(func() {
 		if r.env.order.grace != nil {
@@ -318,26 +321,16 @@ func (r *run) stopNow(grace time.Duration) {
 	}
 	r.enterState(control.Ending, control.Event{Kind: control.EventStopping})
 	deadline := time.Now().Add(grace)
-	if grace > 0 && len(r.service.PreStop) > 0 {
-		ctx, cancel := context.WithDeadline(r.tasks.ctx, deadline)
-		if err := r.hooks(ctx, "pre_stop", r.service.PreStop); err != nil {
-			r.env.log.Warn("a pre_stop hook failed", "instance", r.plan.Name, "error", err)
-		}
-		cancel()
+	ctx, cancel := context.WithDeadline(r.env.hurrying, deadline)
+	defer cancel()
+	if err := r.hooks(ctx, "pre_stop", r.service.PreStop); err != nil {
+		r.env.log.Warn("a pre_stop hook failed", "instance", r.plan.Name, "error", err)
 	}
 	r.running.Stop(r.signal, time.Until(deadline))
-	for {
-		now := false
-		changed := r.env.next(func() { now = r.env.order != nil && r.env.order.grace != nil && *r.env.order.grace <= 0 })
-		if now {
-			r.kill()
-			return
-		}
-		select {
-		case <-r.running.Ended():
-			return
-		case <-changed:
-		}
+	select {
+	case <-r.running.Ended():
+	case <-r.env.hurrying.Done():
+		r.kill()
 	}
 }
 
@@ -363,6 +356,7 @@ func (i *instance) ended(r *run) *runtime.Report {
 	code := report.ExitCode
 	i.change(func() {
 		i.running, i.ready, i.exitCode = nil, false, &code
+		i.setState(control.Exited)
 		if i.check != nil {
 			i.health = healthStarting
 		}

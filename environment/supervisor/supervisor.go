@@ -68,6 +68,8 @@ func Run(ctx context.Context, h *environment.Handover, o Options) (retErr error)
 		status: control.Status{Name: h.Plan.Name, Phase: control.Starting, StartedAt: time.Now()},
 	}
 	s.stopping, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	s.hurrying, s.hurry = context.WithCancel(context.WithoutCancel(ctx))
+	defer s.hurry()
 	s.addInstances()
 	var undo cleanup.Stack
 	defer func() { retErr = errors.Join(retErr, undo.Unwind()) }()
@@ -130,6 +132,9 @@ type supervisor struct {
 	// stopping ends when the environment is to stop.
 	stopping context.Context //nolint:containedctx // of the whole life, which Run is
 	stop     context.CancelCauseFunc
+	// hurrying ends when the stop is not to wait for anything any more.
+	hurrying context.Context //nolint:containedctx // the same
+	hurry    context.CancelFunc
 
 	// guarded by board.mu:
 	status control.Status
@@ -372,6 +377,9 @@ func (s *supervisor) requestStop(order stopOrder) {
 			s.order = &stopOrder{reason: s.order.reason, grace: order.grace}
 		}
 	})
+	if order.grace != nil && *order.grace <= 0 {
+		s.hurry()
+	}
 	if first {
 		s.log.Info("stopping", "reason", order.reason)
 		s.publishDetailedPhase(control.Stopping, order.reason)
