@@ -197,6 +197,10 @@ func (c *Claim) removeBundles(ctx context.Context, paths Paths) error {
 	if st == nil || err != nil {
 		return err
 	}
+	// Those that were being made come first: their records may be half written.
+	if _, err := build.Sweep(st); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(paths.Bundles)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("list bundles: %w", err)
@@ -208,8 +212,7 @@ func (c *Claim) removeBundles(ctx context.Context, paths Paths) error {
 			return err
 		}
 	}
-	_, err = build.Sweep(st)
-	return err
+	return nil
 }
 
 // existingStore returns nil where there is no store: opening one would make it.

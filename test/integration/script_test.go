@@ -69,7 +69,7 @@ func newTestSandbox(t *testing.T) *sandbox {
 		t.Fatal(err)
 	}
 	s := newSandbox(t, work, tmp)
-	s.env = append(os.Environ(), append(s.env, "TMPDIR="+tmp, "PATH="+shared.path+":"+os.Getenv("PATH"))...)
+	s.env = append(os.Environ(), append(s.env, "WORK="+work, "TMPDIR="+tmp, "PATH="+shared.path+":"+os.Getenv("PATH"))...)
 	t.Cleanup(s.end)
 	return s
 }
