@@ -29,11 +29,16 @@ func (interruption) Is(target error) bool { return target == context.Canceled }
 func newInterrupts(parent context.Context) *interrupts {
 	i := &interrupts{more: make(chan os.Signal, 1), signals: make(chan os.Signal, 2)}
 	i.ctx, i.cancel = context.WithCancelCause(parent)
-	signal.Notify(i.signals, endSignals()...)
+	// Without a reader of the output nobody is there to see it; it would kill this process before
+	// it has tidied up.
+	signal.Notify(i.signals, append(endSignals(), syscall.SIGPIPE)...)
 	i.waiting.Go(func() {
 		for s := range i.signals {
 			if i.ctx.Err() == nil {
 				i.cancel(interruption{s})
+				continue
+			}
+			if s == syscall.SIGPIPE {
 				continue
 			}
 			select {
