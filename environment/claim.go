@@ -66,7 +66,7 @@ func (r Roots) waitForClaim(ctx context.Context, name string) (*lockfile.Lock, e
 	defer cancel()
 	pause := firstPoll
 	for {
-		if r.answers(name) {
+		if r.serves(ctx, name) && ctx.Err() == nil {
 			return nil, ErrExists
 		}
 		if !wait(ctx, pause) {
@@ -93,6 +93,19 @@ func wait(ctx context.Context, pause time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
+}
+
+// serveTimeout is how long a supervisor may take to answer that is not taken for one that
+// is being born or is dying: whoever cannot be asked is up.
+const serveTimeout = time.Second
+
+// serves tells whether a supervisor answers, or hangs. One that was killed has its
+// socket until its last thread has ended: it takes connections, and closes them.
+func (r Roots) serves(ctx context.Context, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
+	defer cancel()
+	_, err := control.NewClient(r.Of(name).Control).Status(ctx)
+	return !errors.Is(err, control.ErrNotRunning)
 }
 
 // answers tells whether somebody listens on the control socket. A supervisor that

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sandboxrun/sandboxrun/cgroup"
 	"github.com/sandboxrun/sandboxrun/internal/lockfile"
@@ -58,13 +59,13 @@ func (r Roots) GC(ctx context.Context, opts GCOptions) ([]Collected, error) {
 
 // collect returns nil if nothing of the environment is to go.
 func (r Roots) collect(ctx context.Context, name string, opts GCOptions) (_ *Collected, retErr error) {
-	if r.answers(name) {
+	if r.serves(ctx, name) {
 		return nil, nil // its lock need not even be tried
 	}
 	if err := os.MkdirAll(r.locks(), 0o700); err != nil {
 		return nil, fmt.Errorf("make directory of locks: %w", err)
 	}
-	lock, err := lockfile.TryLock(r.Of(name).Lock)
+	lock, err := r.lockOfDead(ctx, name)
 	if errors.Is(err, lockfile.ErrHeld) {
 		return nil, nil
 	}
@@ -90,6 +91,31 @@ func (r Roots) collect(ctx context.Context, name string, opts GCOptions) (_ *Col
 	}
 	found.Removed = true
 	return found, nil
+}
+
+// dyingTimeout is how long a supervisor that was killed may hold its lock after it has
+// closed its socket.
+const dyingTimeout = 200 * time.Millisecond
+
+// lockOfDead takes the lock of an environment whose supervisor does not serve. The error
+// wraps lockfile.ErrHeld if somebody launches or removes it.
+func (r Roots) lockOfDead(ctx context.Context, name string) (*lockfile.Lock, error) {
+	paths := r.Of(name)
+	ctx, cancel := context.WithTimeout(ctx, dyingTimeout)
+	defer cancel()
+	for {
+		lock, err := lockfile.TryLock(paths.Lock)
+		if !errors.Is(err, lockfile.ErrHeld) {
+			return lock, err
+		}
+		// One that is being born has no socket yet, or one that serves.
+		if _, statErr := os.Lstat(paths.Control); statErr != nil {
+			return nil, err
+		}
+		if !wait(ctx, lastPoll) {
+			return nil, err
+		}
+	}
 }
 
 // inspect returns nil if there is nothing but kept volumes.
