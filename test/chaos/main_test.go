@@ -218,7 +218,7 @@ func (i *invocation) wait() error {
 		return nil
 	case <-limit.C:
 	}
-	i.cmd.Process.Signal(unix.SIGQUIT) //nolint:errcheck // it may have ended
+	i.cmd.Process.Signal(unix.SIGQUIT)                                                    //nolint:errcheck // it may have ended
 	time.AfterFunc(5*time.Second, func() { unix.Kill(-i.cmd.Process.Pid, unix.SIGKILL) }) //nolint:errcheck // it may have ended
 	<-i.done
 	return fmt.Errorf("it hangs: %s", i.stderr.String())
