@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // interrupts are Ctrl-C and its like: the first ends ctx with an interruption as its
@@ -34,6 +36,10 @@ func newInterrupts(parent context.Context) *interrupts {
 	signal.Notify(i.signals, append(endSignals(), syscall.SIGPIPE)...)
 	i.waiting.Go(func() {
 		for s := range i.signals {
+			// A supervisor that dies closes pipes to this process, too: its end is told otherwise.
+			if s == syscall.SIGPIPE && !hasLostReaders() {
+				continue
+			}
 			if i.ctx.Err() == nil {
 				i.cancel(interruption{s})
 				continue
@@ -48,6 +54,14 @@ func newInterrupts(parent context.Context) *interrupts {
 		}
 	})
 	return i
+}
+
+// hasLostReaders tells whether nobody can read stdout or stderr any more.
+func hasLostReaders() bool {
+	// Errors are reported without being asked for.
+	outputs := []unix.PollFd{{Fd: 1}, {Fd: 2}}
+	n, err := unix.Poll(outputs, 0)
+	return err == nil && n > 0
 }
 
 // endSignals ask this process to end: Ctrl-C, kill(1), and a terminal that is closed, unless
