@@ -54,7 +54,7 @@ VM_PACKAGES  := ./cgroup ./runtime ./nsinit ./bundles/build ./rootfs/overlay ./c
 # Services that run in that VM too.
 VM_SERVICES  := redis nginx postgresql
 TEST_TIMEOUT := 10m
-VM_TIMEOUT   := 20m
+VM_TIMEOUT   := 30m
 FUZZTIME     := 10s
 # A race detector costs five times the time; RACE= leaves it out.
 RACE         := -race

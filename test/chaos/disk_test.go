@@ -70,7 +70,7 @@ func TestAFullDiskIsToldAndLeavesNothing(t *testing.T) {
 func startOnDisks(t *testing.T, sizes []int, prepare func(*testing.T, *field, int)) {
 	t.Helper()
 	failed, succeeded := 0, 0
-	for _, size := range sizes {
+	for _, size := range some(sizes) {
 		t.Run(fmt.Sprintf("%d KiB", size), func(t *testing.T) {
 			f := newField(t)
 			prepare(t, f, size)

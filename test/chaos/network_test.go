@@ -18,7 +18,7 @@ import (
 // it, at once after its birth, in its start or when it is up. What cannot start any more says why;
 // nothing is left.
 func TestANetworkThatVanishesIsSurvivedAndTakenDown(t *testing.T) {
-	for _, tt := range []struct {
+	for _, tt := range some([]struct {
 		name  string
 		links []string // by the beginnings of their names
 		up    bool     // it is up before
@@ -30,7 +30,7 @@ func TestANetworkThatVanishesIsSurvivedAndTakenDown(t *testing.T) {
 		{"interfaces when it is up", []string{"veth"}, true},
 		{"way out when it is up", []string{"uplink"}, true},
 		{"everything when it is up", []string{"br-", "veth", "uplink"}, true},
-	} {
+	}) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newField(t)
 			e := f.newEnviron("net", len(tt.name))

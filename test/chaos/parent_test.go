@@ -19,7 +19,7 @@ const waiting = `echo "the test runs" >&2; exec "$WORKLOAD" sleep 1h`
 // TestWhatStartedItGoes ends what a user, a terminal or a CI runner has started, in each
 // way in which that happens. Nothing runs a second later, and what could undo did.
 func TestWhatStartedItGoes(t *testing.T) {
-	for _, tt := range []struct {
+	for _, tt := range some([]struct {
 		name string
 		// end ends it; the command's pid is that of its process group too.
 		end func(pid int) error
@@ -34,7 +34,7 @@ func TestWhatStartedItGoes(t *testing.T) {
 		{"stopped and killed", func(pid int) error {
 			return errors.Join(unix.Kill(-pid, unix.SIGSTOP), unix.Kill(-pid, unix.SIGKILL))
 		}, false},
-	} {
+	}) {
 		for _, command := range []string{"test", "up"} {
 			t.Run(tt.name+" of "+command, func(t *testing.T) {
 				f := newField(t)
