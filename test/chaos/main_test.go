@@ -193,6 +193,9 @@ func (e *environ) command(command string, args ...string) *invocation {
 			all = append(all, "-f", file)
 		}
 	}
+	if command == "up" {
+		all = append(all, "--ttl", "20m") // should the test itself be killed
+	}
 	i := &invocation{cmd: exec.Command(e.program, append(all, args...)...), done: make(chan struct{})}
 	i.cmd.Env = append(os.Environ(),
 		marker+"="+e.name, "WORKLOAD="+e.workload, "PORT="+strconv.Itoa(e.port), "PASSWORD=correct horse", "TMPDIR="+filepath.Join(e.dir, "tmp"))
