@@ -162,8 +162,8 @@ func (c *Container) openNotifier(notifySocket string) (_ *notifier, retErr error
 }
 
 func (n *notifier) close() {
-	n.in.Close()  //nolint:errcheck // only read from
-	n.out.Close() //nolint:errcheck // datagrams: nothing is held back
+	n.in.Close()
+	n.out.Close()
 }
 
 // serve passes messages on until stop. The manager watches us.
