@@ -67,7 +67,7 @@ var attributes = []attribute{
 	{"services.*.depends_on.*", works, "", false},
 	{"services.*.depends_on.*.condition", differs, "`service_healthy` waits for `x-sandbox.ready` too; a service with neither is ready when it runs", false},
 	{"services.*.depends_on.*.required", works, "", false},
-	{"services.*.depends_on.*.restart", works, "", false},
+	{"services.*.depends_on.*.restart", differs, "a restart by the restart policy counts, too; compose restarts only when somebody asked for it", false},
 	{"services.*.deploy", works, "", false},
 	{"services.*.deploy.endpoint_mode", differs, "names resolve to the addresses of all replicas, as by `dnsrr`", false},
 	{"services.*.deploy.labels", noted, "labels of a cluster's service are no container's; write `labels`", true},
