@@ -105,8 +105,13 @@ func (inv *invocation) takeDown(ctx context.Context, name string, o downOptions)
 		return inv.removeRest(ctx, name, o)
 	}
 	began := time.Now()
-	if err := inv.stopRunning(ctx, name, o, began); err != nil {
+	err = inv.stopRunning(ctx, name, o, began)
+	hung := errors.Is(err, errNoAnswer)
+	if err != nil && !hung {
 		return err
+	}
+	if hung {
+		inv.log.Warn("the supervisor does not answer; killing it and everything of the environment", "name", name, "waited", shortDuration(answerTimeout))
 	}
 	if record == nil {
 		// It was on its way up: there is a record by now, or nothing at all.
@@ -116,7 +121,7 @@ func (inv *invocation) takeDown(ctx context.Context, name string, o downOptions)
 			return err
 		}
 	}
-	if err := inv.remove(ctx, record, o.keepVolumes); err != nil {
+	if err := inv.remove(ctx, record, environment.RemoveOptions{KeepVolumes: o.keepVolumes, Kill: hung}); err != nil {
 		return err
 	}
 	if !o.quiet {
@@ -141,11 +146,20 @@ func (inv *invocation) removeRest(ctx context.Context, name string, o downOption
 	return nil
 }
 
-// launchPoll is how often it is looked whether an environment that is on its way up
-// can be asked to stop.
-const launchPoll = 10 * time.Millisecond
+const (
+	// launchPoll is how often it is looked whether an environment that is on its way up
+	// can be asked to stop.
+	launchPoll = 10 * time.Millisecond
+	// answerTimeout is after how long a supervisor counts as hung: stopped by SIGSTOP,
+	// or in a frozen control group.
+	answerTimeout = 10 * time.Second
+)
+
+// errNoAnswer: a supervisor lives and does not say so.
+var errNoAnswer = errors.New("the supervisor does not answer")
 
 // stopRunning asks the supervisor to stop, and waits for one that is not there yet.
+// The error wraps errNoAnswer if it hangs.
 func (inv *invocation) stopRunning(ctx context.Context, name string, o downOptions, began time.Time) error {
 	times := newTimeline(&plan.Plan{}, began)
 	show := newLive(inv.streams.err, name, times, o.quiet, false)
@@ -154,10 +168,13 @@ func (inv *invocation) stopRunning(ctx context.Context, name string, o downOptio
 	poll := time.NewTicker(launchPoll)
 	defer poll.Stop()
 	for {
-		err := client.Stop(ctx, control.StopRequest{Grace: o.grace, Reason: "down"}, func(e control.Event) error {
-			show.note(e)
-			return nil
-		})
+		err := checkAnswer(ctx, client)
+		if err == nil {
+			err = client.Stop(ctx, control.StopRequest{Grace: o.grace, Reason: "down"}, func(e control.Event) error {
+				show.note(e)
+				return nil
+			})
+		}
 		if !errors.Is(err, control.ErrNotRunning) {
 			return err
 		}
@@ -172,9 +189,20 @@ func (inv *invocation) stopRunning(ctx context.Context, name string, o downOptio
 	}
 }
 
+// checkAnswer asks for something that takes a supervisor no time.
+func checkAnswer(ctx context.Context, client *control.Client) error {
+	limited, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
+	defer cancel()
+	_, err := client.Status(limited)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return errNoAnswer
+	}
+	return err
+}
+
 // remove removes an environment that has ended and looks for what is left.
-func (inv *invocation) remove(ctx context.Context, record *environment.Record, keepVolumes bool) error {
-	left, err := inv.removeAndAudit(ctx, record, keepVolumes)
+func (inv *invocation) remove(ctx context.Context, record *environment.Record, o environment.RemoveOptions) error {
+	left, err := inv.removeAndAudit(ctx, record, o)
 	if err != nil {
 		return err
 	}
@@ -182,8 +210,7 @@ func (inv *invocation) remove(ctx context.Context, record *environment.Record, k
 }
 
 // removeAndAudit is remove for callers that report what is left themselves.
-func (inv *invocation) removeAndAudit(ctx context.Context, record *environment.Record, keepVolumes bool) ([]environment.Leftover, error) {
-	o := environment.RemoveOptions{KeepVolumes: keepVolumes}
+func (inv *invocation) removeAndAudit(ctx context.Context, record *environment.Record, o environment.RemoveOptions) ([]environment.Leftover, error) {
 	if err := inv.removeEnded(ctx, record.Name, o); err != nil {
 		return nil, err
 	}

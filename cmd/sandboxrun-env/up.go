@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/environment"
 	"github.com/sandboxrun/sandboxrun/environment/control"
 	"github.com/sandboxrun/sandboxrun/environment/plan"
 	"github.com/sandboxrun/sandboxrun/internal/commandline"
@@ -229,7 +230,7 @@ func (inv *invocation) upDetached(c *cli.Context, p *plan.Plan, o upOptions, beg
 	}
 	s.stop(control.StopRequest{Grace: o.grace, Reason: stopReason(ctx)})
 	s.finish()
-	return errors.Join(inv.startError(s, err), inv.remove(context.WithoutCancel(ctx), launched.Record, o.keepVolumes))
+	return errors.Join(inv.startError(s, err), inv.remove(context.WithoutCancel(ctx), launched.Record, environment.RemoveOptions{KeepVolumes: o.keepVolumes}))
 }
 
 // errNotReady ends a wait for readiness.
@@ -370,7 +371,7 @@ func (*invocation) attendReady(interrupts *interrupts, s *session, ends *endings
 func (inv *invocation) conclude(s *session, path string, keepVolumes bool, command *commandReport, err error) error {
 	r := s.report(time.Now())
 	r.Command = command
-	left, removeErr := inv.removeAndAudit(context.Background(), s.launched.Record, keepVolumes)
+	left, removeErr := inv.removeAndAudit(context.Background(), s.launched.Record, environment.RemoveOptions{KeepVolumes: keepVolumes})
 	for _, l := range left {
 		r.Left = append(r.Left, l.String())
 	}

@@ -167,7 +167,7 @@ func (s *supervisor) Exec(ctx context.Context, r control.ExecRequest, files []*o
 		return control.ExecExit{}, err
 	}
 	c := command{args: r.Command, environment: r.Environment, user: r.User, workingDir: r.WorkingDir, privileged: r.Privileged, terminal: r.Terminal}
-	i.publish(control.Event{Kind: control.EventExec, Detail: strings.Join(r.Command, " ")})
+	i.publish(control.Event{Kind: control.EventExec, Detail: i.output.redact(strings.Join(r.Command, " "))})
 	tell := func(pid int) { started(control.ExecStarted{Pid: pid}) }
 	if r.Detach {
 		return control.ExecExit{}, s.execDetached(i, container, c, tell)
