@@ -164,6 +164,9 @@ func (t *timeline) describe(e control.Event) string {
 		text = "stopping"
 	case control.EventExited:
 		text = exitText(e.ExitCode)
+		if e.Detail != "" {
+			text += "; " + e.Detail
+		}
 	case control.EventRestart:
 		text = "restarting" + spaced(e.Detail)
 	default:

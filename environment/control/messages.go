@@ -171,7 +171,7 @@ const (
 	EventHook     EventKind = "hook"   // Detail: which, and how it ended
 	EventOOM      EventKind = "oom"
 	EventStopping EventKind = "stopping"
-	EventExited   EventKind = "exited"  // ExitCode, Report
+	EventExited   EventKind = "exited"  // ExitCode, Report; Detail: lines of output that were lost
 	EventRestart  EventKind = "restart" // Detail: after how long
 	EventFailure  EventKind = "failure" // Failure
 	EventExec     EventKind = "exec"

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"io"
 	"sync/atomic"
 
@@ -34,6 +35,7 @@ type output struct {
 	stdout, stderr io.Writer
 	redactor       *logs.Redactor
 	readiness      atomic.Pointer[probe.Readiness] // of the present container; may be nil
+	lostBefore     uint64                          // lines of which newlyLost has told
 }
 
 func (o *outputs) open(instance string) *output {
@@ -56,6 +58,19 @@ func (o *output) follow(r *probe.Readiness) {
 		o.Flush() // the container has ended
 	}
 	o.readiness.Store(r)
+}
+
+// newlyLost says how many lines could not be stored since it was last asked, "" if
+// all were. The log itself tells only when the disk has room again. It is for the
+// goroutine that owns the instance.
+func (o *output) newlyLost() string {
+	lost := o.Lost()
+	n := lost - o.lostBefore
+	o.lostBefore = lost
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d lines of its output could not be stored; is the disk full?", n)
 }
 
 func (o *output) tail() []string { return o.Tail(lastLines) }

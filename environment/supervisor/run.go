@@ -367,7 +367,7 @@ func (i *instance) ended(r *run) *runtime.Report {
 	if report.OOM.Kills != nil && *report.OOM.Kills > 0 {
 		i.publish(control.Event{Kind: control.EventOOM, Detail: fmt.Sprintf("%d", *report.OOM.Kills)})
 	}
-	i.publish(control.Event{Kind: control.EventExited, ExitCode: &code, Report: encodeReport(report)})
+	i.publish(control.Event{Kind: control.EventExited, ExitCode: &code, Report: encodeReport(report), Detail: i.output.newlyLost()})
 	if err := i.writeReport(); err != nil {
 		i.env.log.Warn("cannot write report", "instance", i.plan.Name, "error", err)
 	}
