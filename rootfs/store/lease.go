@@ -42,13 +42,24 @@ func (s *Store) Lease(name, holder string, image manifest.Digest, layers []Layer
 	return nil
 }
 
-// Release ends a lease; none of that name is no error.
+// Release ends a lease; none of that name is no error. What a killed Lease of that
+// name left goes, too: nobody may be making one at the same time.
 func (s *Store) Release(name string) error {
-	err := os.Remove(s.leasePath(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	record := filepath.Base(s.leasePath(name))
+	entries, err := os.ReadDir(s.path(leasesDir))
+	if err != nil {
+		return err
 	}
-	return err
+	for _, entry := range entries {
+		half := strings.HasPrefix(entry.Name(), "."+record+".") && strings.HasSuffix(entry.Name(), ".tmp")
+		if !half && entry.Name() != record {
+			continue
+		}
+		if err := os.Remove(s.path(leasesDir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // HeldBelow returns the names of the leases whose holder is below dir, whether or not

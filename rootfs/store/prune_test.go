@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sandboxrun/sandboxrun/rootfs/manifest"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
 )
 
@@ -147,6 +148,32 @@ func TestBrokenLeaseEndsPrune(t *testing.T) {
 	}
 	if _, err := s.Prune(t.Context(), store.PruneOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReleaseTakesWhatAKilledLeaseLeft, and nothing of its neighbours.
+func TestReleaseTakesWhatAKilledLeaseLeft(t *testing.T) {
+	s := open(t)
+	for _, name := range []string{"a", "b"} {
+		if err := s.Lease(name, "", "", nil); err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, s.Root()+"/leases/."+manifest.DigestOf([]byte(name)).Hex()+".json.123.tmp", "{")
+	}
+	if err := s.Release("a"); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(s.Root() + "/leases")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	b := manifest.DigestOf([]byte("b")).Hex() + ".json"
+	if want := []string{"." + b + ".123.tmp", b}; !slices.Equal(left, want) {
+		t.Errorf("left are %q, want %q", left, want)
 	}
 }
 

@@ -50,7 +50,7 @@
 // seccomp-listener (answers seccomp notifications), image-registry (an empty registry
 // on loopback) and make-image (writes an image as a layout or archive, or to a registry).
 //
-// Conditions: [root] [vm] [v1] [v2] [io-disk] [controller:NAME] [swap-limit] [criu] [criu:FEATURE] [service:NAME]. What the VM promises
+// Conditions: [root] [vm] [v1] [v2] [io-disk] [controller:NAME] [swap-limit] [host-pids] [criu] [criu:FEATURE] [service:NAME]. What the VM promises
 // is never skipped there: the condition fails the script instead.
 //
 // The environment: SANDBOXRUN_BIN and SANDBOXRUN_BUNDLES name a prebuilt program (with
