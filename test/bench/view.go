@@ -60,7 +60,12 @@ func enterV1View() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return os.NewSyscallError("mount(MS_PRIVATE)", err)
 	}
-	return os.NewSyscallError("umount2", unix.Unmount(unified, unix.MNT_DETACH))
+	if err := unix.Unmount(unified, unix.MNT_DETACH); err != nil {
+		return os.NewSyscallError("umount2", err)
+	}
+	// crun makes plain files where that hierarchy was. They must not come to the
+	// host's /sys/fs/cgroup, which is mounted here too.
+	return os.NewSyscallError("mount(tmpfs)", unix.Mount("tmpfs", unified, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"))
 }
 
 // do runs f on the thread.
