@@ -21,7 +21,7 @@ import (
 func rounds() int {
 	switch {
 	case inVM():
-		return 25
+		return 8
 	case testing.Short():
 		return 60
 	}
