@@ -14,13 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/network"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 func TestWhatListensInANamespace(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	n := newNamespace(t)
+	n := networktest.NewNamespace(t)
 	ask := func(protocol string, ports ...uint16) bool {
 		t.Helper()
 		listening, err := n.Listening(protocol, ports...)
@@ -34,7 +32,7 @@ func TestWhatListensInANamespace(t *testing.T) {
 	}
 	var sockets []interface{ Close() error }
 	var connected net.Conn
-	within(t, n, func() error {
+	networktest.Within(t, n, func() error {
 		for _, address := range []string{"127.0.0.1:80", "[::1]:81"} {
 			l, err := net.Listen("tcp", address)
 			if err != nil {
@@ -100,17 +98,14 @@ func TestWhatListensInANamespace(t *testing.T) {
 }
 
 func TestListenersOnAllAddressesAreFound(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	n := newNamespace(t)
-	within(t, n, func() error {
+	n := networktest.NewNamespace(t)
+	networktest.Within(t, n, func() error {
 		for network, address := range map[string]string{"tcp4": "0.0.0.0:80", "tcp6": "[::]:81", "tcp": "[::]:82"} {
 			l, err := net.Listen(network, address)
 			if err != nil {
 				return err
 			}
-			t.Cleanup(func() { mustClose(t, l) })
+			t.Cleanup(func() { networktest.Close(t, l) })
 		}
 		return nil
 	})
@@ -125,18 +120,16 @@ func TestListenersOnAllAddressesAreFound(t *testing.T) {
 
 // TestHundredsOfListeners holds that an answer of several datagrams is read whole.
 func TestHundredsOfListeners(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	networktest.RequireRoot(t)
 	const first, count = 10000, 400
-	n := newNamespace(t)
+	n := networktest.NewNamespace(t)
 	var listeners []net.Listener
 	defer func() {
 		for _, l := range listeners {
-			mustClose(t, l)
+			networktest.Close(t, l)
 		}
 	}()
-	within(t, n, func() error {
+	networktest.Within(t, n, func() error {
 		for port := first; port < first+count; port++ {
 			l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
 			if err != nil {
@@ -156,9 +149,7 @@ func TestHundredsOfListeners(t *testing.T) {
 }
 
 func TestAClosedNamespaceSaysSo(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	networktest.RequireRoot(t)
 	n, err := network.NewNamespace()
 	if err != nil {
 		t.Fatal(err)
@@ -182,9 +173,7 @@ func TestAClosedNamespaceSaysSo(t *testing.T) {
 
 // TestThreadsComeBack holds that no thread is left in another namespace by what is done in one.
 func TestThreadsComeBack(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	networktest.RequireRoot(t)
 	own, err := os.Readlink("/proc/thread-self/ns/net")
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +189,7 @@ func TestThreadsComeBack(t *testing.T) {
 		if _, err := n.Listening("tcp", 9); err != nil {
 			t.Error(err)
 		}
-		mustClose(t, n)
+		networktest.Close(t, n)
 	}
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -216,8 +205,8 @@ func TestThreadsComeBack(t *testing.T) {
 
 // BenchmarkService makes what one service costs, and leaves the taking down to the end: the kernel waits there.
 func BenchmarkService(b *testing.B) {
-	stack := openStack(b)
-	addBridge(b, stack, "front", "172.20.0.1/16", "fd00:20::1/64")
+	stack := networktest.OpenStack(b)
+	networktest.AddBridge(b, stack, "front", "172.20.0.1/16", "fd00:20::1/64")
 	var namespaces []*network.Namespace
 	before := processorTime(b)
 	for b.Loop() {
@@ -229,7 +218,7 @@ func BenchmarkService(b *testing.B) {
 		host := len(namespaces) + 1
 		if err := stack.Attach(n, network.Interface{
 			Name: "eth0", Bridge: "front", Gateways: []netip.Addr{netip.MustParseAddr("172.20.0.1")},
-			Addresses: prefixes(fmt.Sprintf("172.20.%d.%d/16", host/256, host%256), fmt.Sprintf("fd00:20::%x/64", host)),
+			Addresses: networktest.Prefixes(fmt.Sprintf("172.20.%d.%d/16", host/256, host%256), fmt.Sprintf("fd00:20::%x/64", host)),
 		}); err != nil {
 			b.Fatal(err)
 		}
@@ -253,10 +242,7 @@ func processorTime(b *testing.B) int64 {
 }
 
 func BenchmarkListening(b *testing.B) {
-	if os.Getuid() != 0 {
-		b.Skip("network namespaces need root")
-	}
-	n := newNamespace(b)
+	n := networktest.NewNamespace(b)
 	before := processorTime(b)
 	for b.Loop() {
 		if _, err := n.Listening("tcp", 80); err != nil {
@@ -267,10 +253,7 @@ func BenchmarkListening(b *testing.B) {
 }
 
 func BenchmarkListeningAt(b *testing.B) {
-	if os.Getuid() != 0 {
-		b.Skip("network namespaces need root")
-	}
-	n := newNamespace(b)
+	n := networktest.NewNamespace(b)
 	before := processorTime(b)
 	for b.Loop() {
 		if _, err := n.ListeningAt(netip.MustParseAddrPort("127.0.0.1:80")); err != nil {

@@ -1,22 +1,21 @@
 package network_test
 
 import (
-	"context"
-	"io"
 	"strings"
 	"testing"
 
 	"github.com/sandboxrun/sandboxrun/network"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 func TestServicesReachEachOtherByTheirAddresses(t *testing.T) {
-	stack := openStack(t)
-	addBridge(t, stack, "front", "172.20.0.1/16", "fd00:20::1/64")
-	web := addService(t, stack, network.Interface{
-		Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.2/16", "fd00:20::2/64"),
+	stack := networktest.OpenStack(t)
+	networktest.AddBridge(t, stack, "front", "172.20.0.1/16", "fd00:20::1/64")
+	web := networktest.AddService(t, stack, network.Interface{
+		Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.2/16", "fd00:20::2/64"),
 	})
-	db := addService(t, stack, network.Interface{
-		Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.3/16", "fd00:20::3/64"),
+	db := networktest.AddService(t, stack, network.Interface{
+		Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.3/16", "fd00:20::3/64"),
 	})
 	serve(t, db, "172.20.0.3:5432", "over IPv4")
 	serve(t, db, "[fd00:20::3]:5432", "over IPv6")
@@ -36,20 +35,9 @@ func TestServicesReachEachOtherByTheirAddresses(t *testing.T) {
 		{from: web, address: "db:80", fail: "give an IP address"},
 		{from: web, address: "db", fail: "give an address and a port"},
 	} {
-		got, err := ask(t.Context(), tt.from, tt.address)
+		got, err := networktest.Ask(t.Context(), tt.from, tt.address)
 		if got != tt.want || (err == nil) != (tt.fail == "") || err != nil && !strings.Contains(err.Error(), tt.fail) {
 			t.Errorf("%s: got %q, %v; want %q, %q", tt.address, got, err, tt.want, tt.fail)
 		}
 	}
-}
-
-// ask connects from a namespace and reads until the end.
-func ask(ctx context.Context, n *network.Namespace, address string) (string, error) {
-	c, err := n.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	all, err := io.ReadAll(c)
-	return string(all), err
 }

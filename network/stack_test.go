@@ -13,24 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/network"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 // TestEnvironmentsHaveEqualAddressesSideBySide makes two environments of the same names and addresses.
 func TestEnvironmentsHaveEqualAddressesSideBySide(t *testing.T) {
 	var services [2]*network.Namespace
 	for i := range services {
-		home := newNamespace(t)
+		home := networktest.NewNamespace(t)
 		var stack *network.Stack
-		within(t, home, func() (err error) {
+		networktest.Within(t, home, func() (err error) {
 			stack, err = network.Open()
 			return err
 		})
-		t.Cleanup(func() { mustClose(t, stack) })
-		addBridge(t, stack, "front", "172.20.0.1/16")
-		services[i] = addService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.2/16")})
-		addService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.3/16")})
+		t.Cleanup(func() { networktest.Close(t, stack) })
+		networktest.AddBridge(t, stack, "front", "172.20.0.1/16")
+		services[i] = networktest.AddService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.2/16")})
+		networktest.AddService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.3/16")})
 		serve(t, services[i], "172.20.0.2:80", fmt.Sprint("environment ", i))
-		if got, err := ask(t.Context(), home, "172.20.0.2:80"); got != fmt.Sprint("environment ", i) || err != nil {
+		if got, err := networktest.Ask(t.Context(), home, "172.20.0.2:80"); got != fmt.Sprint("environment ", i) || err != nil {
 			t.Errorf("environment %d got %q, %v", i, got, err)
 		}
 	}
@@ -38,8 +39,8 @@ func TestEnvironmentsHaveEqualAddressesSideBySide(t *testing.T) {
 
 func TestFiftyServicesAtOnce(t *testing.T) {
 	const count = 50
-	stack := openStack(t)
-	addBridge(t, stack, "front", "172.20.0.1/16", "fd00:20::1/64")
+	stack := networktest.OpenStack(t)
+	networktest.AddBridge(t, stack, "front", "172.20.0.1/16", "fd00:20::1/64")
 	var services [count]*network.Namespace
 	var errs [count]error
 	var running sync.WaitGroup
@@ -50,7 +51,7 @@ func TestFiftyServicesAtOnce(t *testing.T) {
 			}
 			errs[i] = stack.Attach(services[i], network.Interface{
 				Name: "eth0", Bridge: "front",
-				Addresses: prefixes(fmt.Sprintf("172.20.1.%d/16", i+1), fmt.Sprintf("fd00:20::1:%d/64", i+1)),
+				Addresses: networktest.Prefixes(fmt.Sprintf("172.20.1.%d/16", i+1), fmt.Sprintf("fd00:20::1:%d/64", i+1)),
 			})
 		})
 	}
@@ -63,14 +64,14 @@ func TestFiftyServicesAtOnce(t *testing.T) {
 	}
 	serve(t, services[count-1], "172.20.1.50:80", "here")
 	for _, n := range services {
-		if got, err := ask(t.Context(), n, "172.20.1.50:80"); got != "here" || err != nil {
+		if got, err := networktest.Ask(t.Context(), n, "172.20.1.50:80"); got != "here" || err != nil {
 			t.Fatalf("got %q, %v", got, err)
 		}
 	}
 }
 
 func TestNetworksAreApart(t *testing.T) {
-	enterNewNamespace(t)
+	networktest.Enter(t)
 	// What a host that routes would hand down.
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 		t.Fatal(err)
@@ -80,21 +81,21 @@ func TestNetworksAreApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stack.Close()
-	addBridge(t, stack, "front", "172.20.0.1/16")
-	addBridge(t, stack, "back", "172.21.0.1/16")
-	front := newNamespace(t)
-	back := addService(t, stack, network.Interface{Name: "eth0", Bridge: "back", Addresses: prefixes("172.21.0.2/16")})
+	networktest.AddBridge(t, stack, "front", "172.20.0.1/16")
+	networktest.AddBridge(t, stack, "back", "172.21.0.1/16")
+	front := networktest.NewNamespace(t)
+	back := networktest.AddService(t, stack, network.Interface{Name: "eth0", Bridge: "back", Addresses: networktest.Prefixes("172.21.0.2/16")})
 	// Each knows a way to the other, if only it were one.
 	if err := stack.Attach(front, network.Interface{
-		Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.2/16"), Gateways: []netip.Addr{netip.MustParseAddr("172.20.0.1")},
+		Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.2/16"), Gateways: []netip.Addr{netip.MustParseAddr("172.20.0.1")},
 	}); err != nil {
 		t.Fatal(err)
 	}
 	serve(t, back, "172.21.0.2:80", "back")
-	if err := stack.Attach(front, network.Interface{Name: "eth1", Bridge: "back", Addresses: prefixes("172.21.0.3/16")}); err != nil {
+	if err := stack.Attach(front, network.Interface{Name: "eth1", Bridge: "back", Addresses: networktest.Prefixes("172.21.0.3/16")}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ask(t.Context(), front, "172.21.0.2:80"); got != "back" || err != nil {
+	if got, err := networktest.Ask(t.Context(), front, "172.21.0.2:80"); got != "back" || err != nil {
 		t.Fatalf("on both networks: got %q, %v", got, err)
 	}
 	if err := stack.Detach(front, "eth1"); err != nil {
@@ -102,16 +103,16 @@ func TestNetworksAreApart(t *testing.T) {
 	}
 	ctx, cancel := briefly(t)
 	defer cancel()
-	if got, err := ask(ctx, front, "172.21.0.2:80"); err == nil {
+	if got, err := networktest.Ask(ctx, front, "172.21.0.2:80"); err == nil {
 		t.Errorf("on one network alone: got %q from the other", got)
 	}
 }
 
 func TestDetachTakesWhatIsThere(t *testing.T) {
-	stack := openStack(t)
-	addBridge(t, stack, "front", "172.20.0.1/16")
-	i := network.Interface{Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.2/16")}
-	n := addService(t, stack, i)
+	stack := networktest.OpenStack(t)
+	networktest.AddBridge(t, stack, "front", "172.20.0.1/16")
+	i := network.Interface{Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.2/16")}
+	n := networktest.AddService(t, stack, i)
 	for range 2 {
 		if err := stack.Detach(n, "eth0"); err != nil {
 			t.Fatal(err)
@@ -131,26 +132,26 @@ func TestDetachTakesWhatIsThere(t *testing.T) {
 		t.Errorf("an interface that never was: %v", err)
 	}
 	// Gone without us.
-	within(t, n, func() error { return deleteLink("eth0") })
+	networktest.Within(t, n, func() error { return deleteLink("eth0") })
 	if err := stack.Detach(n, "eth0"); err != nil {
 		t.Errorf("an interface that is gone: %v", err)
 	}
 }
 
 func TestAttachThatFailsLeavesNothing(t *testing.T) {
-	stack := openStack(t)
-	addBridge(t, stack, "front", "172.20.0.1/16")
-	n := addService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.2/16")})
+	stack := networktest.OpenStack(t)
+	networktest.AddBridge(t, stack, "front", "172.20.0.1/16")
+	n := networktest.AddService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.2/16")})
 	before := hostLinks(t)
 	for name, i := range map[string]network.Interface{
-		"the name twice": {Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.3/16")},
+		"the name twice": {Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.3/16")},
 		"a second default route": {
-			Name: "eth1", Bridge: "front", Addresses: prefixes("172.20.0.3/16"), Gateways: []netip.Addr{netip.MustParseAddr("172.20.0.1")},
+			Name: "eth1", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.3/16"), Gateways: []netip.Addr{netip.MustParseAddr("172.20.0.1")},
 		},
 	} {
 		if name == "a second default route" {
 			first := i
-			first.Name, first.Addresses = "eth2", prefixes("172.20.0.4/16")
+			first.Name, first.Addresses = "eth2", networktest.Prefixes("172.20.0.4/16")
 			if err := stack.Attach(n, first); err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +174,7 @@ func TestAttachThatFailsLeavesNothing(t *testing.T) {
 }
 
 func TestWhatCannotBeMade(t *testing.T) {
-	address := func(texts ...string) []netip.Prefix { return prefixes(texts...) }
+	address := func(texts ...string) []netip.Prefix { return networktest.Prefixes(texts...) }
 	gateway := func(text string) []netip.Addr { return []netip.Addr{netip.MustParseAddr(text)} }
 	for _, tt := range []struct {
 		i    network.Interface
@@ -220,8 +221,8 @@ func TestWhatCannotBeMade(t *testing.T) {
 			t.Errorf("%+v: got %v, want %q", b, err, tt.want)
 		}
 	}
-	stack := openStack(t)
-	n := newNamespace(t)
+	stack := networktest.OpenStack(t)
+	n := networktest.NewNamespace(t)
 	if err := stack.Attach(n, network.Interface{Name: "eth0", Bridge: "nowhere"}); err == nil || !strings.Contains(err.Error(), "make it first") {
 		t.Errorf("a bridge that is not there: got %v", err)
 	}
@@ -233,15 +234,15 @@ func TestWhatCannotBeMade(t *testing.T) {
 }
 
 func TestAnInterfaceIsAsAsked(t *testing.T) {
-	stack := openStack(t)
-	if err := stack.AddBridge(network.Bridge{Name: "front", Addresses: prefixes("172.20.0.1/16"), MTU: 9000}); err != nil {
+	stack := networktest.OpenStack(t)
+	if err := stack.AddBridge(network.Bridge{Name: "front", Addresses: networktest.Prefixes("172.20.0.1/16"), MTU: 9000}); err != nil {
 		t.Fatal(err)
 	}
 	mac := net.HardwareAddr{0x02, 1, 2, 3, 4, 5}
-	n := addService(t, stack, network.Interface{
-		Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.2/16", "fd00:20::2/64"), MAC: mac, MTU: 9000,
+	n := networktest.AddService(t, stack, network.Interface{
+		Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.2/16", "fd00:20::2/64"), MAC: mac, MTU: 9000,
 	})
-	derived := addService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.3/16"), MTU: 9000})
+	derived := networktest.AddService(t, stack, network.Interface{Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.3/16"), MTU: 9000})
 	for _, tt := range []struct {
 		n         *network.Namespace
 		mac       string
@@ -250,7 +251,7 @@ func TestAnInterfaceIsAsAsked(t *testing.T) {
 		{n, mac.String(), []string{"172.20.0.2/16", "fd00:20::2/64"}},
 		{derived, "02:42:ac:14:00:03", []string{"172.20.0.3/16"}},
 	} {
-		within(t, tt.n, func() error {
+		networktest.Within(t, tt.n, func() error {
 			i, err := net.InterfaceByName("eth0")
 			if err != nil {
 				return err

@@ -14,6 +14,7 @@ import (
 	"github.com/sandboxrun/sandboxrun/network"
 	"github.com/sandboxrun/sandboxrun/network/egress"
 	"github.com/sandboxrun/sandboxrun/network/names"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 const (
@@ -35,7 +36,7 @@ func TestWhatAPolicyLetsOut(t *testing.T) {
 	}{
 		{name: "all", policy: egress.Policy{All: true}, reached: []string{"203.0.113.2", "203.0.113.3", "203.0.113.4"}},
 		{
-			name: "prefixes", policy: egress.Policy{Prefixes: prefixes("203.0.113.2/31", "203.0.113.3/32", "198.51.100.0/24")},
+			name: "prefixes", policy: egress.Policy{Prefixes: networktest.Prefixes("203.0.113.2/31", "203.0.113.3/32", "198.51.100.0/24")},
 			reached: []string{"203.0.113.2", "203.0.113.3"}, refused: []string{"203.0.113.4"},
 		},
 		{
@@ -44,7 +45,7 @@ func TestWhatAPolicyLetsOut(t *testing.T) {
 			reached: []string{"203.0.113.2", "203.0.113.3"}, refused: []string{"203.0.113.4"},
 		},
 		{
-			name: "both", policy: egress.Policy{Prefixes: prefixes("203.0.113.4/32"), Names: []string{"shop.example.com"}},
+			name: "both", policy: egress.Policy{Prefixes: networktest.Prefixes("203.0.113.4/32"), Names: []string{"shop.example.com"}},
 			learn:   map[string]string{"shop.example.com": "203.0.113.2"},
 			reached: []string{"203.0.113.4", "203.0.113.2"}, refused: []string{"203.0.113.3"},
 		},
@@ -104,10 +105,10 @@ func TestNothingComesInAndNetworksStayApart(t *testing.T) {
 // what is forwarded.
 func TestServicesOfANetworkReachEachOther(t *testing.T) {
 	w := newWorld(t)
-	e := w.addEnvironment(t, t.Name(), egress.Policy{Prefixes: prefixes("203.0.113.2/32")})
+	e := w.addEnvironment(t, t.Name(), egress.Policy{Prefixes: networktest.Prefixes("203.0.113.2/32")})
 	for bridge, address := range map[string]string{"front": "172.20.0.3", "back": "172.21.0.3"} {
-		other := newNamespace(t)
-		if err := e.stack.Attach(other, network.Interface{Name: "eth0", Bridge: bridge, Addresses: prefixes(address + "/16")}); err != nil {
+		other := networktest.NewNamespace(t)
+		if err := e.stack.Attach(other, network.Interface{Name: "eth0", Bridge: bridge, Addresses: networktest.Prefixes(address + "/16")}); err != nil {
 			t.Fatal(err)
 		}
 		serve(t, other, address+":80")
@@ -127,7 +128,7 @@ func TestTheHostIsOutside(t *testing.T) {
 	if got, err := ask(t, all.front, "203.0.113.1", patience); got != all.link.Inside.Addr().String() || err != nil {
 		t.Errorf("with all: got %q, %v", got, err)
 	}
-	one := w.addEnvironment(t, "one", egress.Policy{Prefixes: prefixes("203.0.113.2/32")})
+	one := w.addEnvironment(t, "one", egress.Policy{Prefixes: networktest.Prefixes("203.0.113.2/32")})
 	for _, address := range []string{"203.0.113.1", one.link.Host.Addr().String()} {
 		if got, err := ask(t, one.front, address, patience); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Errorf("with a rule for another: got %q, %v from %s", got, err, address)
@@ -178,7 +179,7 @@ func TestForwardingThatWasOnStaysOn(t *testing.T) {
 
 func (w *world) forwarding(t *testing.T) (value string) {
 	t.Helper()
-	within(t, w.host, func() error {
+	networktest.Within(t, w.host, func() error {
 		content, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
 		value = strings.TrimSpace(string(content))
 		return err
@@ -188,5 +189,5 @@ func (w *world) forwarding(t *testing.T) (value string) {
 
 func (w *world) setSysctl(t *testing.T, name, value string) {
 	t.Helper()
-	within(t, w.host, func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) })
+	networktest.Within(t, w.host, func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) })
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/network"
 	"github.com/sandboxrun/sandboxrun/network/egress"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 func TestManyAtOnceHaveAddressesOfTheirOwn(t *testing.T) {
@@ -23,9 +24,9 @@ func TestManyAtOnceHaveAddressesOfTheirOwn(t *testing.T) {
 	var errs [count]error
 	var setups sync.WaitGroup
 	for i := range count {
-		namespace := newNamespace(t)
+		namespace := networktest.NewNamespace(t)
 		setups.Go(func() {
-			errs[i] = inside(w.host, func() (err error) {
+			errs[i] = networktest.Inside(w.host, func() (err error) {
 				file, err := os.Open(namespace.Path())
 				if err != nil {
 					return err
@@ -50,7 +51,7 @@ func TestManyAtOnceHaveAddressesOfTheirOwn(t *testing.T) {
 	var removes sync.WaitGroup
 	for i := range count {
 		removes.Go(func() {
-			errs[i] = inside(w.host, func() error { return egress.Remove(fmt.Sprint("environment ", i)) })
+			errs[i] = networktest.Inside(w.host, func() error { return egress.Remove(fmt.Sprint("environment ", i)) })
 		})
 	}
 	removes.Wait()
@@ -69,7 +70,7 @@ func TestAddressesThatTheHostKnowsAreLeftAlone(t *testing.T) {
 	first := w.addEnvironment(t, "the key", egress.Policy{All: true}).link
 	w.remove(t, "the key")
 	// The same key takes the same addresses, unless there is a route to them meanwhile.
-	addBridge(t, w.stack, "taken", first.Host.Addr().Prev().Prev().Prev().String()+"/24")
+	networktest.AddBridge(t, w.stack, "taken", first.Host.Addr().Prev().Prev().Prev().String()+"/24")
 	second := w.addEnvironment(t, "the key", egress.Policy{All: true}).link
 	if taken, _ := first.Host.Addr().Prefix(24); taken.Overlaps(second.Host) {
 		t.Errorf("%s is in %s, to which the host has a route", second.Host, taken)
@@ -95,7 +96,7 @@ func TestRemoveNeedsNothingToBeThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, w.host, func() error {
+	networktest.Within(t, w.host, func() error {
 		file, err := os.Open(namespace.Path())
 		if err != nil {
 			return err
@@ -116,7 +117,7 @@ func TestAFirewallThatDropsByDefaultIsPassed(t *testing.T) {
 	for _, chain := range []string{"FORWARD", "DOCKER-USER"} {
 		t.Run(chain, func(t *testing.T) {
 			w := newWorld(t)
-			within(t, w.host, func() error { return addDocker(chain == "DOCKER-USER") })
+			networktest.Within(t, w.host, func() error { return addDocker(chain == "DOCKER-USER") })
 			e := w.addEnvironment(t, "x", egress.Policy{All: true})
 			if got, err := ask(t, e.front, "203.0.113.2", patience); err != nil {
 				t.Errorf("got %q, %v", got, err)
@@ -156,7 +157,7 @@ func addDocker(user bool) error {
 
 func (w *world) rules(t *testing.T, chain string) (rules []*nftables.Rule) {
 	t.Helper()
-	within(t, w.host, func() error {
+	networktest.Within(t, w.host, func() error {
 		c, err := nftables.New()
 		if err != nil {
 			return err
@@ -171,7 +172,7 @@ func (w *world) rules(t *testing.T, chain string) (rules []*nftables.Rule) {
 func TestAnotherFirewallIsTold(t *testing.T) {
 	w := newWorld(t)
 	w.setSysctl(t, "ipv4/ip_forward", "1")
-	within(t, w.host, func() error {
+	networktest.Within(t, w.host, func() error {
 		c, err := nftables.New()
 		if err != nil {
 			return err
@@ -196,8 +197,8 @@ func TestIPv6GoesOutWhereTheHostForwardsIt(t *testing.T) {
 	}
 	w.setSysctl(t, "ipv6/conf/all/forwarding", "1")
 	// The host's own way out by IPv6 is outside.
-	within(t, w.host, func() error { return addDefaultRoute(netip.MustParseAddr("2001:db8::2")) })
-	e := w.addEnvironment(t, "with", egress.Policy{Prefixes: prefixes("2001:db8::/32", "203.0.113.2/32")})
+	networktest.Within(t, w.host, func() error { return addDefaultRoute(netip.MustParseAddr("2001:db8::2")) })
+	e := w.addEnvironment(t, "with", egress.Policy{Prefixes: networktest.Prefixes("2001:db8::/32", "203.0.113.2/32")})
 	if !e.link.Inside6.IsValid() {
 		t.Fatalf("got %+v, want IPv6", e.link)
 	}
@@ -215,14 +216,14 @@ func TestSetupThatFailsLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer notNamespace.Close()
-	err = inside(w.host, func() error {
+	err = networktest.Inside(w.host, func() error {
 		_, err := egress.Setup("broken", notNamespace)
 		return err
 	})
 	if err == nil {
 		t.Fatal("set up in something that is no namespace")
 	}
-	within(t, w.host, func() error {
+	networktest.Within(t, w.host, func() error {
 		remains, err := egress.Remains("broken")
 		if len(remains) > 0 {
 			t.Errorf("%v remain", remains)

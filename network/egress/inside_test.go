@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
-	"runtime"
 	"testing"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/network/names"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 func TestIntervals(t *testing.T) {
@@ -55,7 +55,7 @@ func TestIntervals(t *testing.T) {
 
 // TestTheKernelTakesTheIntervals holds that what TestIntervals wants is what nftables can have.
 func TestTheKernelTakesTheIntervals(t *testing.T) {
-	enterNewNamespace(t)
+	networktest.Enter(t)
 	r := newRules(t, Policy{Prefixes: []netip.Prefix{
 		netip.MustParsePrefix("10.0.0.0/9"), netip.MustParsePrefix("10.128.0.0/9"), netip.MustParsePrefix("10.1.0.0/16"),
 		netip.MustParsePrefix("255.255.255.255/32"), netip.MustParsePrefix("0.0.0.0/32"), netip.MustParsePrefix("::/0"),
@@ -68,7 +68,7 @@ func TestTheKernelTakesTheIntervals(t *testing.T) {
 }
 
 func TestAnAddressThatIsResolvedAgainLastsLonger(t *testing.T) {
-	enterNewNamespace(t)
+	networktest.Enter(t)
 	r := newRules(t, Policy{Names: []string{"example.com"}})
 	address := netip.MustParseAddr("192.0.2.1")
 	learn := func(ttl time.Duration, at time.Time) time.Duration {
@@ -115,7 +115,7 @@ func TestAnAddressThatIsResolvedAgainLastsLonger(t *testing.T) {
 }
 
 func TestWithoutTablesThereIsNothingOfThemToRemove(t *testing.T) {
-	enterNewNamespace(t)
+	networktest.Enter(t)
 	h, err := openHost()
 	if err != nil {
 		t.Fatal(err)
@@ -159,26 +159,4 @@ func newRules(t *testing.T, policy Policy) *Rules {
 		t.Fatal(err)
 	}
 	return r
-}
-
-func enterNewNamespace(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	runtime.LockOSThread()
-	home, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		defer home.Close()
-		if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
-			t.Fatal(err)
-		}
-		runtime.UnlockOSThread()
-	})
 }

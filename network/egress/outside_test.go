@@ -3,20 +3,18 @@ package egress_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/network"
 	"github.com/sandboxrun/sandboxrun/network/egress"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,14 +28,11 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	w := &world{host: newNamespace(t), outside: newNamespace(t)}
-	w.stack = openStack(t, w.host)
-	addBridge(t, w.stack, "lan", "203.0.113.1/24", "2001:db8::1/64")
+	w := &world{host: networktest.NewNamespace(t), outside: networktest.NewNamespace(t)}
+	w.stack = networktest.OpenStackIn(t, w.host)
+	networktest.AddBridge(t, w.stack, "lan", "203.0.113.1/24", "2001:db8::1/64")
 	err := w.stack.Attach(w.outside, network.Interface{
-		Name: "eth0", Bridge: "lan", Addresses: prefixes("203.0.113.2/24", "203.0.113.3/24", "203.0.113.4/24", "2001:db8::2/64"),
+		Name: "eth0", Bridge: "lan", Addresses: networktest.Prefixes("203.0.113.2/24", "203.0.113.3/24", "203.0.113.4/24", "2001:db8::2/64"),
 		// It knows a way to everything behind the host, should anything get through.
 		Gateways: []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::1")},
 	})
@@ -62,9 +57,9 @@ type environment struct {
 
 func (w *world) addEnvironment(t testing.TB, key string, policy egress.Policy) *environment {
 	t.Helper()
-	e := &environment{key: key, namespace: newNamespace(t)}
-	e.stack = openStack(t, e.namespace)
-	within(t, w.host, func() (err error) {
+	e := &environment{key: key, namespace: networktest.NewNamespace(t)}
+	e.stack = networktest.OpenStackIn(t, e.namespace)
+	networktest.Within(t, w.host, func() (err error) {
 		file, err := os.Open(e.namespace.Path())
 		if err != nil {
 			return err
@@ -74,9 +69,9 @@ func (w *world) addEnvironment(t testing.TB, key string, policy egress.Policy) *
 		return err
 	})
 	t.Cleanup(func() { w.remove(t, key) })
-	addBridge(t, e.stack, "front", "172.20.0.1/16", "fd00:20::1/64")
-	addBridge(t, e.stack, "back", "172.21.0.1/16")
-	within(t, e.namespace, func() (err error) {
+	networktest.AddBridge(t, e.stack, "front", "172.20.0.1/16", "fd00:20::1/64")
+	networktest.AddBridge(t, e.stack, "back", "172.21.0.1/16")
+	networktest.Within(t, e.namespace, func() (err error) {
 		e.rules, err = egress.Open(e.link, policy, []egress.Network{{Bridge: "front"}, {Bridge: "back", Internal: true}})
 		return err
 	})
@@ -89,15 +84,15 @@ func (w *world) addEnvironment(t testing.TB, key string, policy egress.Policy) *
 	if e.link.Inside6.IsValid() {
 		gateways = append(gateways, netip.MustParseAddr("fd00:20::1"))
 	}
-	e.front, e.back = newNamespace(t), newNamespace(t)
+	e.front, e.back = networktest.NewNamespace(t), networktest.NewNamespace(t)
 	for _, s := range []struct {
 		n *network.Namespace
 		i network.Interface
 	}{
-		{e.front, network.Interface{Name: "eth0", Bridge: "front", Addresses: prefixes("172.20.0.2/16", "fd00:20::2/64"), Gateways: gateways}},
+		{e.front, network.Interface{Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.2/16", "fd00:20::2/64"), Gateways: gateways}},
 		// It has a default route all the same: the rules have to hold without the route's help.
 		{e.back, network.Interface{
-			Name: "eth0", Bridge: "back", Addresses: prefixes("172.21.0.2/16"), Gateways: []netip.Addr{netip.MustParseAddr("172.21.0.1")},
+			Name: "eth0", Bridge: "back", Addresses: networktest.Prefixes("172.21.0.2/16"), Gateways: []netip.Addr{netip.MustParseAddr("172.21.0.1")},
 		}},
 	} {
 		if err := e.stack.Attach(s.n, s.i); err != nil {
@@ -110,7 +105,7 @@ func (w *world) addEnvironment(t testing.TB, key string, policy egress.Policy) *
 // remove removes an environment's host half and holds that nothing of it remains.
 func (w *world) remove(t testing.TB, key string) {
 	t.Helper()
-	within(t, w.host, func() error {
+	networktest.Within(t, w.host, func() error {
 		if err := egress.Remove(key); err != nil {
 			return err
 		}
@@ -122,88 +117,10 @@ func (w *world) remove(t testing.TB, key string) {
 	})
 }
 
-func newNamespace(t testing.TB) *network.Namespace {
-	t.Helper()
-	n, err := network.NewNamespace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return n
-}
-
-func openStack(t testing.TB, n *network.Namespace) *network.Stack {
-	t.Helper()
-	var stack *network.Stack
-	within(t, n, func() (err error) {
-		stack, err = network.Open()
-		return err
-	})
-	t.Cleanup(func() {
-		if err := stack.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return stack
-}
-
-func addBridge(t testing.TB, stack *network.Stack, name string, addresses ...string) {
-	t.Helper()
-	if err := stack.AddBridge(network.Bridge{Name: name, Addresses: prefixes(addresses...)}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// within runs f on a thread in a namespace.
-func within(t testing.TB, n *network.Namespace, f func() error) {
-	t.Helper()
-	if err := inside(n, f); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func inside(n *network.Namespace, f func() error) error {
-	result := make(chan error)
-	go func() {
-		// Not unlocked: the thread ends with the goroutine.
-		runtime.LockOSThread()
-		if err := unix.Setns(n.FD(), unix.CLONE_NEWNET); err != nil {
-			result <- fmt.Errorf("setns: %w", err)
-			return
-		}
-		result <- f()
-	}()
-	return <-result
-}
-
 // serve tells each client of an address in a namespace where it seems to come from.
 func serve(t testing.TB, n *network.Namespace, address string) {
 	t.Helper()
-	var listener net.Listener
-	within(t, n, func() (err error) {
-		listener, err = net.Listen("tcp", address)
-		return err
-	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprint(c, c.RemoteAddr().(*net.TCPAddr).IP)
-			c.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		mustClose(t, listener)
-		<-done
-	})
+	networktest.Serve(t, n, address, func(from net.Addr) string { return from.(*net.TCPAddr).IP.String() })
 }
 
 // ask connects from a namespace to port 80 of an address and gives what it is told.
@@ -211,13 +128,7 @@ func ask(t testing.TB, n *network.Namespace, address string, patience time.Durat
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	c, err := n.DialContext(ctx, "tcp", net.JoinHostPort(address, "80"))
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	all, err := io.ReadAll(c)
-	return string(all), err
+	return networktest.Ask(ctx, n, net.JoinHostPort(address, "80"))
 }
 
 // askUDP sends a datagram to port 9 of an address and waits for an answer, which is an error.
@@ -239,23 +150,7 @@ func askUDP(t testing.TB, n *network.Namespace, address string) (string, error) 
 	return string(buffer[:read]), err
 }
 
-func prefixes(texts ...string) []netip.Prefix {
-	var ps []netip.Prefix
-	for _, p := range texts {
-		ps = append(ps, netip.MustParsePrefix(p))
-	}
-	return ps
-}
-
 // addDefaultRoute adds one by a gateway in the calling thread's namespace.
 func addDefaultRoute(gateway netip.Addr) error {
 	return netlink.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()})
-}
-
-// mustClose closes what the test made.
-func mustClose(t testing.TB, c io.Closer) {
-	t.Helper()
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sandboxrun/sandboxrun/network/egress"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 func TestPoliciesThatAreWrong(t *testing.T) {
@@ -16,11 +17,11 @@ func TestPoliciesThatAreWrong(t *testing.T) {
 	}{
 		{"nothing", egress.Policy{}, ""},
 		{"all", egress.Policy{All: true}, ""},
-		{"rules", egress.Policy{Prefixes: prefixes("10.0.0.0/8", "::/0"), Names: []string{"example.com", "*.example.com"}}, ""},
+		{"rules", egress.Policy{Prefixes: networktest.Prefixes("10.0.0.0/8", "::/0"), Names: []string{"example.com", "*.example.com"}}, ""},
 		{"all and rules", egress.Policy{All: true, Names: []string{"example.com"}}, "give one or the other"},
 		{"no prefix", egress.Policy{Prefixes: []netip.Prefix{{}}}, "write 192.0.2.0/24"},
-		{"bits beyond", egress.Policy{Prefixes: prefixes("10.0.0.1/8")}, "write 10.0.0.0/8, or 10.0.0.1/32"},
-		{"mapped", egress.Policy{Prefixes: prefixes("::ffff:10.0.0.0/104")}, "write it as IPv4"},
+		{"bits beyond", egress.Policy{Prefixes: networktest.Prefixes("10.0.0.1/8")}, "write 10.0.0.0/8, or 10.0.0.1/32"},
+		{"mapped", egress.Policy{Prefixes: networktest.Prefixes("::ffff:10.0.0.0/104")}, "write it as IPv4"},
 		{"no name", egress.Policy{Names: []string{"https://example.com/"}}, "is no DNS name"},
 		{"empty name", egress.Policy{Names: []string{""}}, "is no DNS name"},
 		{"two stars", egress.Policy{Names: []string{"*.*.example.com"}}, "is no DNS name"},
@@ -45,7 +46,7 @@ func TestAllowsName(t *testing.T) {
 			t.Errorf("%q: got %v, want %v", name, got, want)
 		}
 	}
-	if !(egress.Policy{All: true}).AllowsName("anything.at.all") || (egress.Policy{Prefixes: prefixes("::/0")}).AllowsName("a.b") {
+	if !(egress.Policy{All: true}).AllowsName("anything.at.all") || (egress.Policy{Prefixes: networktest.Prefixes("::/0")}).AllowsName("a.b") {
 		t.Error("all allows each name, prefixes none")
 	}
 	if !(egress.Policy{}).None() || p.None() || (egress.Policy{All: true}).None() {

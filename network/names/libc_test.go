@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,42 +18,22 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/network"
 	"github.com/sandboxrun/sandboxrun/network/names"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 // inService makes an environment with the gateways 172.20.0.1 and fd00:20::1, a name server on port 53 there, and gives the
 // namespace of a service on that network.
 func inService(t *testing.T) *network.Namespace {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	runtime.LockOSThread() // never unlocked: the thread ends with the test
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
-	stack, err := network.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { mustClose(t, stack) })
-	prefix := netip.MustParsePrefix
-	if err := stack.AddBridge(network.Bridge{Name: "front", Addresses: []netip.Prefix{prefix("172.20.0.1/16"), prefix("fd00:20::1/64")}}); err != nil {
-		t.Fatal(err)
-	}
-	service, err := network.NewNamespace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { mustClose(t, service) })
-	if err := stack.Attach(service, network.Interface{
-		Name: "eth0", Bridge: "front", Addresses: []netip.Prefix{prefix("172.20.0.2/16"), prefix("fd00:20::2/64")},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	stack := networktest.OpenStack(t)
+	networktest.AddBridge(t, stack, "front", "172.20.0.1/16", "fd00:20::1/64")
+	service := networktest.AddService(t, stack, network.Interface{
+		Name: "eth0", Bridge: "front", Addresses: networktest.Prefixes("172.20.0.2/16", "fd00:20::2/64"),
+	})
 	server := names.NewServer(names.Options{})
-	t.Cleanup(func() { mustClose(t, server) })
+	t.Cleanup(func() { networktest.Close(t, server) })
 	if err := server.AddNetwork(names.Network{
-		Name: "front", Gateways: addresses("172.20.0.1", "fd00:20::1"), Subnets: []netip.Prefix{prefix("172.20.0.0/16"), prefix("fd00:20::/64")},
+		Name: "front", Gateways: addresses("172.20.0.1", "fd00:20::1"), Subnets: networktest.Prefixes("172.20.0.0/16", "fd00:20::/64"),
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -168,13 +145,5 @@ func TestGoResolves(t *testing.T) {
 	}
 	if got, err := resolver.LookupAddr(t.Context(), "fd00:20::4"); !slices.Equal(got, []string{"web-1."}) || err != nil {
 		t.Errorf("fd00:20::4: got %q, %v", got, err)
-	}
-}
-
-// mustClose closes what the test made.
-func mustClose(t testing.TB, c io.Closer) {
-	t.Helper()
-	if err := c.Close(); err != nil {
-		t.Error(err)
 	}
 }

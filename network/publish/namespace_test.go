@@ -4,24 +4,16 @@ import (
 	"context"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/sandboxrun/sandboxrun/network"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 	"github.com/sandboxrun/sandboxrun/network/publish"
 )
 
 // TestBothEndsAreWhereTheyWereMade forwards from the host's loopback to a loopback in a namespace.
 func TestBothEndsAreWhereTheyWereMade(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	inside, err := network.NewNamespace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inside.Close()
+	inside := networktest.NewNamespace(t)
 	dialer := func(network, address string) publish.Dialer {
 		return func(ctx context.Context) (net.Conn, error) { return inside.DialContext(ctx, network, address) }
 	}
@@ -111,7 +103,7 @@ func echoAll(t testing.TB) publish.Dialer {
 		}
 	}()
 	t.Cleanup(func() {
-		mustClose(t, listener)
+		networktest.Close(t, listener)
 		<-done
 	})
 	return dialTo("tcp", listener.Addr().String())
@@ -140,7 +132,7 @@ func BenchmarkTCP(b *testing.B) {
 		}
 		sent += piece
 	}
-	mustClose(b, c)
+	networktest.Close(b, c)
 	if n := <-got; n != sent {
 		b.Fatalf("%d bytes of %d arrived", n, sent)
 	}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 	"github.com/sandboxrun/sandboxrun/network/publish"
 )
 
@@ -35,7 +36,7 @@ func service(t testing.TB, handle func(*net.TCPConn)) publish.Dialer {
 		}
 	}()
 	t.Cleanup(func() {
-		mustClose(t, listener)
+		networktest.Close(t, listener)
 		<-served
 	})
 	return dialTo("tcp", listener.Addr().String())
@@ -131,7 +132,7 @@ func TestTheEndOfSendingIsPassedOn(t *testing.T) {
 func TestARefusedConnectionIsReset(t *testing.T) {
 	nobody := listen(t)
 	address := nobody.Addr().String()
-	mustClose(t, nobody)
+	networktest.Close(t, nobody)
 	listener := listen(t)
 	f := publish.NewTCP(listener, dialTo("tcp", address), nil)
 	serve(t, f)
@@ -213,13 +214,5 @@ func TestAListenerThatIsClosedEndsServe(t *testing.T) {
 	}
 	if err := f.Serve(t.Context()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want %v", err, net.ErrClosed)
-	}
-}
-
-// mustClose closes what the test made.
-func mustClose(t testing.TB, c io.Closer) {
-	t.Helper()
-	if err := c.Close(); err != nil {
-		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 	"github.com/sandboxrun/sandboxrun/network/publish"
 )
 
@@ -26,7 +27,7 @@ func echo(t testing.TB) publish.Dialer {
 		}
 	})
 	t.Cleanup(func() {
-		mustClose(t, socket)
+		networktest.Close(t, socket)
 		served.Wait()
 	})
 	return dialTo("udp", socket.LocalAddr().String())
@@ -149,7 +150,7 @@ func TestAnIdleSessionEnds(t *testing.T) {
 func TestAServiceThatComesLaterIsReached(t *testing.T) {
 	reserved := listenUDP(t, "127.0.0.1:0")
 	address := reserved.LocalAddr().String()
-	mustClose(t, reserved)
+	networktest.Close(t, reserved)
 	socket := listenUDP(t, "127.0.0.1:0")
 	f := publish.NewUDP(socket, dialTo("udp", address), publish.UDPOptions{})
 	serve(t, f)

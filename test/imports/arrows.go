@@ -46,6 +46,9 @@ var testArrows = map[string][]string{
 	"runtime": {"bundles"},
 }
 
+// forTests are packages that serve tests: no program may link one.
+var forTests = []string{"network/networktest", "test/environments", "test/leftovers"}
+
 // owners names, for a library by its path's beginning, the parts that may import it. Each is wrapped by few parts because
 // it changes under us: its types must not spread.
 var owners = []struct {
@@ -76,10 +79,29 @@ func Check(packages []Package) []string {
 				break
 			}
 		}
+		broken = append(broken, checkForTests(p)...)
 		broken = append(broken, checkImports(p.ImportPath, slices.Concat(p.Imports, p.TestImports), arrows[from])...)
 		broken = append(broken, checkImports(p.ImportPath, p.XTestImports, slices.Concat(arrows[from], testArrows[from]))...)
 	}
 	return broken
+}
+
+// checkForTests returns a line for each package that serves tests and is imported by more than tests.
+func checkForTests(p Package) []string {
+	if isForTests(p.ImportPath) {
+		return nil
+	}
+	var broken []string
+	for _, imported := range p.Imports {
+		if isForTests(imported) {
+			broken = append(broken, fmt.Sprintf("%s imports %s: it is for tests alone", p.ImportPath, imported))
+		}
+	}
+	return broken
+}
+
+func isForTests(importPath string) bool {
+	return slices.ContainsFunc(forTests, func(path string) bool { return importPath == Module+"/"+path })
 }
 
 // checkImports returns a line for each of imports that the package importer must not have. Of our parts it may have its own

@@ -118,6 +118,18 @@ func TestCheck(t *testing.T) {
 			want: []string{m + "/internal/cleanup imports " + m + "/internal/lockfile: internal packages import nothing of ours"},
 		},
 		{
+			name: "what serves tests in a program",
+			in:   imports.Package{ImportPath: m + "/test/bench", Name: "main", Imports: []string{m + "/test/leftovers"}},
+			want: []string{m + "/test/bench imports " + m + "/test/leftovers: it is for tests alone"},
+		},
+		{
+			name: "what serves tests in tests and beside its like",
+			in: imports.Package{
+				ImportPath: m + "/test/environments", Name: "environments",
+				Imports: []string{m + "/test/leftovers"}, TestImports: []string{m + "/network/networktest"}, XTestImports: []string{m + "/test/leftovers"},
+			},
+		},
+		{
 			name: "a name that says nothing",
 			in:   imports.Package{ImportPath: m + "/internal/utils", Name: "utils"},
 			want: []string{m + `/internal/utils: a package named "utils" owns no one idea; name it for what it owns`},
