@@ -146,17 +146,9 @@ func (inv *invocation) removeRest(ctx context.Context, name string, o downOption
 	return nil
 }
 
-const (
-	// launchPoll is how often it is looked whether an environment that is on its way up
-	// can be asked to stop.
-	launchPoll = 10 * time.Millisecond
-	// answerTimeout is after how long a supervisor counts as hung: stopped by SIGSTOP,
-	// or in a frozen control group.
-	answerTimeout = 10 * time.Second
-)
-
-// errNoAnswer: a supervisor lives and does not say so.
-var errNoAnswer = errors.New("the supervisor does not answer")
+// launchPoll is how often it is looked whether an environment that is on its way up
+// can be asked to stop.
+const launchPoll = 10 * time.Millisecond
 
 // stopRunning asks the supervisor to stop, and waits for one that is not there yet.
 // The error wraps errNoAnswer if it hangs.
@@ -168,7 +160,7 @@ func (inv *invocation) stopRunning(ctx context.Context, name string, o downOptio
 	poll := time.NewTicker(launchPoll)
 	defer poll.Stop()
 	for {
-		err := checkAnswer(ctx, client)
+		_, err := answered(ctx, client.Status)
 		if err == nil {
 			err = client.Stop(ctx, control.StopRequest{Grace: o.grace, Reason: "down"}, func(e control.Event) error {
 				show.note(e)
@@ -187,17 +179,6 @@ func (inv *invocation) stopRunning(ctx context.Context, name string, o downOptio
 		case <-poll.C:
 		}
 	}
-}
-
-// checkAnswer asks for something that takes a supervisor no time.
-func checkAnswer(ctx context.Context, client *control.Client) error {
-	limited, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
-	defer cancel()
-	_, err := client.Status(limited)
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		return errNoAnswer
-	}
-	return err
 }
 
 // remove removes an environment that has ended and looks for what is left.

@@ -93,9 +93,14 @@ func (inv *invocation) inspectRecord(c *cli.Context, record *environment.Record)
 	return inv.printIndented(inspected{Record: record, Status: inv.statusOf(c, record)})
 }
 
-// statusOf is nil for an environment that is not up.
-func (*invocation) statusOf(c *cli.Context, record *environment.Record) *control.Status {
-	status, err := control.NewClient(record.Paths().Control).Status(c.Context)
+// statusOf is nil for an environment that is not up, or hangs: its record is there all
+// the same.
+func (inv *invocation) statusOf(c *cli.Context, record *environment.Record) *control.Status {
+	up := &running{name: record.Name, client: control.NewClient(record.Paths().Control)}
+	status, err := answered(c.Context, up.client.Status)
+	if errors.Is(err, errNoAnswer) {
+		inv.log.Warn("only what is on disk is shown", "why", up.explain(err))
+	}
 	if err != nil {
 		return nil
 	}

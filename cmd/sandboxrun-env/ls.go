@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -32,7 +35,7 @@ func (inv *invocation) listCommand() *cli.Command {
 type listed struct {
 	Name string `json:"name"`
 	// Status is a phase; dead where its supervisor has ended, kept where only volumes are
-	// there, launching where it cannot be asked yet.
+	// there, launching where it cannot be asked yet, hung where it does not answer.
 	Status    string     `json:"status"`
 	Services  int        `json:"containers"`
 	Ready     int        `json:"ready"`
@@ -55,12 +58,14 @@ func (inv *invocation) list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	list := []listed{}
-	for _, e := range all {
-		if e.Alive || c.Bool("all") {
-			list = append(list, inv.describe(c, e))
-		}
+	all = slices.DeleteFunc(all, func(e environment.Environment) bool { return !e.Alive && !c.Bool("all") })
+	list := make([]listed, len(all))
+	// At once: one that hangs must not hold up the others, nor two take twice the time.
+	var asking sync.WaitGroup
+	for n, e := range all {
+		asking.Go(func() { list[n] = inv.describe(c, e) })
 	}
+	asking.Wait()
 	switch {
 	case c.Bool("quiet"):
 		var names []string
@@ -100,7 +105,10 @@ func (inv *invocation) describe(c *cli.Context, e environment.Environment) liste
 		return l
 	}
 	l.Status = "launching"
-	status, err := control.NewClient(inv.roots.Of(e.Name).Control).Status(c.Context)
+	status, err := answered(c.Context, control.NewClient(inv.roots.Of(e.Name).Control).Status)
+	if errors.Is(err, errNoAnswer) {
+		l.Status = "hung"
+	}
 	if err != nil {
 		return l
 	}

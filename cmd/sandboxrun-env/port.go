@@ -46,11 +46,7 @@ func (inv *invocation) port(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	status, err := up.client.Status(c.Context)
-	if err != nil {
-		return up.explain(err)
-	}
-	list, err := chosen(status.Instances, c.Args().Slice()[:1])
+	list, err := chosen(up.status.Instances, c.Args().Slice()[:1])
 	if err != nil {
 		return err
 	}

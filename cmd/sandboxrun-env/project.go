@@ -64,23 +64,28 @@ func projectOf(c *cli.Context) project {
 type running struct {
 	name   string
 	client *control.Client
+	// status is what it was when it was found.
+	status *control.Status
 }
 
-// connect finds the environment that is meant.
+// connect finds the environment that is meant, and holds that it answers.
 func (inv *invocation) connect(c *cli.Context) (*running, error) {
 	name, err := inv.environmentName(c)
 	if err != nil {
 		return nil, err
 	}
-	up := &running{name: name}
-	up.client, err = control.Dial(inv.roots.Of(name).Control)
+	up := &running{name: name, client: control.NewClient(inv.roots.Of(name).Control)}
+	up.status, err = answered(c.Context, up.client.Status)
 	return up, up.explain(err)
 }
 
-// explain says what is to be done where the environment is not up.
+// explain says what is to be done where the environment is not up, or hangs.
 func (up *running) explain(err error) error {
 	if errors.Is(err, control.ErrNotRunning) {
 		return fmt.Errorf("cannot reach environment %q: %w; \"sandboxrun env up\" starts it, and -p names another", up.name, control.ErrNotRunning)
+	}
+	if errors.Is(err, errNoAnswer) {
+		return fmt.Errorf("cannot ask environment %q: %w, after %s; \"sandboxrun env down -p %s\" ends it", up.name, err, answerTimeout, up.name)
 	}
 	return err
 }

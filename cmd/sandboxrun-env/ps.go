@@ -38,11 +38,7 @@ func (inv *invocation) ps(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	status, err := up.client.Status(c.Context)
-	if err != nil {
-		return up.explain(err)
-	}
-	list, err := chosen(status.Instances, c.Args().Slice())
+	list, err := chosen(up.status.Instances, c.Args().Slice())
 	if err != nil {
 		return err
 	}

@@ -215,7 +215,7 @@ func (s *session) reason() *control.Failure {
 
 // allEnded tells whether no container runs or will run again.
 func (s *session) allEnded(ctx context.Context) bool {
-	status, err := s.client.Status(ctx)
+	status, err := answered(ctx, s.client.Status)
 	if err != nil {
 		return false
 	}

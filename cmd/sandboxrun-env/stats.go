@@ -50,7 +50,7 @@ func (inv *invocation) stats(c *cli.Context) error {
 	}
 	ctx, stop := interruptible(c)
 	defer stop()
-	before, err := up.client.Stats(ctx)
+	before, err := answered(ctx, up.client.Stats)
 	if err != nil {
 		return up.explain(err)
 	}
@@ -64,7 +64,7 @@ func (inv *invocation) stats(c *cli.Context) error {
 			return nil
 		case <-time.After(wait):
 		}
-		now, err := up.client.Stats(ctx)
+		now, err := answered(ctx, up.client.Stats)
 		switch {
 		case ctx.Err() != nil, errors.Is(err, control.ErrNotRunning) && wait != firstLook:
 			return nil

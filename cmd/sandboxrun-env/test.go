@@ -186,7 +186,7 @@ func (inv *invocation) runTest(interrupts *interrupts, s *session, o testOptions
 		return inv.startError(s, err)
 	}
 	inv.sayUp(s, true)
-	status, err := s.client.Status(interrupts.ctx)
+	status, err := answered(interrupts.ctx, s.client.Status)
 	if err != nil {
 		return fmt.Errorf("ask for addresses: %w", err)
 	}

@@ -50,7 +50,7 @@ EXAMPLES:
 // state whether it was the end.
 func (inv *invocation) waitFor(ctx context.Context, up *running, services []string) error {
 	ended := func() ([]control.InstanceStatus, bool, error) {
-		status, err := up.client.Status(ctx)
+		status, err := answered(ctx, up.client.Status)
 		if err != nil {
 			return nil, false, up.explain(err)
 		}
