@@ -91,5 +91,12 @@ func (inv *invocation) bringUp(ctx context.Context, p *plan.Plan, o launchOption
 		Roots: inv.roots, Plan: p, Executable: supervisor, Flags: inv.logFlags, DieWithParent: o.dieWithParent, Lookup: inv.secretVariable,
 	})
 	up.launch = time.Since(began) - up.images
-	return up, err
+	if err != nil {
+		return nil, err
+	}
+	// No progress, which --quiet is about: something of the host is not as it was.
+	for _, notice := range up.Notices {
+		fmt.Fprintf(inv.streams.err, "%s: egress: %s\n", p.Name, notice)
+	}
+	return up, nil
 }

@@ -324,8 +324,8 @@ func egressRule(text string) (rule plan.EgressRule, problem string) {
 	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
 		return plan.EgressRule{Prefix: netip.PrefixFrom(a, a.BitLen())}, ""
 	}
-	if !isDomain(text) {
-		return plan.EgressRule{}, fmt.Sprintf("%q is neither all, a subnet such as 10.0.0.0/8, an address nor a DNS name", text)
+	if !isDomain(strings.TrimPrefix(text, "*.")) {
+		return plan.EgressRule{}, fmt.Sprintf("%q is neither all, a subnet such as 10.0.0.0/8, an address nor a DNS name such as example.com or *.example.com", text)
 	}
 	return plan.EgressRule{Name: strings.ToLower(strings.TrimSuffix(text, "."))}, ""
 }

@@ -46,7 +46,8 @@ type Egress struct {
 // EgressRule lets out traffic to one destination: exactly one of Prefix and Name.
 type EgressRule struct {
 	Prefix netip.Prefix `json:"prefix,omitzero"`
-	// Name is a DNS name; what it resolves to at the time of asking is let out.
+	// Name is a DNS name; what it resolves to at the time of asking is let out. With "*." before
+	// it, it is all names below.
 	Name string `json:"name,omitempty"`
 }
 
