@@ -31,6 +31,8 @@ type Stack struct {
 	mu      sync.Mutex
 	next    int32            // guarded by mu; the next interface's index
 	bridges map[string]int32 // guarded by mu; index by name
+	// links are all interfaces that are to be there, by index. Guarded by mu.
+	links map[int32]Removal
 }
 
 // Open takes possession of the calling process's network namespace, which has to belong to the environment alone: it brings
@@ -54,7 +56,7 @@ func Open() (*Stack, error) {
 	if err := route.Do(linkUp(loopbackIndex, "bring up loopback")); err != nil {
 		return nil, errors.Join(err, route.Close())
 	}
-	return &Stack{route: route, next: firstIndex, bridges: map[string]int32{}}, nil
+	return &Stack{route: route, next: firstIndex, bridges: map[string]int32{}, links: map[int32]Removal{}}, nil
 }
 
 // clearSysctl writes 0 where there is something else: reading is cheaper, and writing 0 to forwarding walks all interfaces.
@@ -78,11 +80,11 @@ func (s *Stack) AddBridge(b Bridge) error {
 	if err := b.Validate(); err != nil {
 		return err
 	}
-	index := s.takeIndex()
+	index := s.takeIndex(Removal{Bridge: b.Name})
 	what := fmt.Sprintf("add bridge %q", b.Name)
 	if err := s.route.Do(append([]rtnetlink.Request{newBridge(index, b, what)}, newAddresses(index, b.Addresses, what)...)...); err != nil {
 		// What was there before us stays: the index is ours alone.
-		_ = s.route.Do(deleteLink(index, what))
+		_ = s.deleteLink(index, what)
 		return err
 	}
 	s.mu.Lock()
@@ -110,16 +112,17 @@ func (s *Stack) Attach(n *Namespace, i Interface) error {
 	if i.MAC == nil {
 		i.MAC = macOf(i.Addresses)
 	}
-	index := s.takeIndex()
+	index := s.takeIndex(Removal{Namespace: n, Interface: i.Name})
 	what := fmt.Sprintf("attach interface %q to %q", i.Name, i.Bridge)
 	if err := s.route.Do(newVeth(index, bridge, n.FD(), i, what)); err != nil {
+		s.forget(index)
 		return err
 	}
 	// The pair is one thing with an index that is ours at both ends; see newVeth.
 	if err := inside.Do(slices.Concat(
 		[]rtnetlink.Request{linkUp(index, what)}, newAddresses(index, i.Addresses, what), newRoutes(index, i.Gateways, what),
 	)...); err != nil {
-		return errors.Join(err, s.route.Do(deleteLink(index, what)))
+		return errors.Join(err, s.deleteLink(index, what))
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -136,18 +139,33 @@ func (s *Stack) Detach(n *Namespace, name string) error {
 	if !known {
 		return nil
 	}
-	err := s.route.Do(deleteLink(index, fmt.Sprintf("detach interface %q", name)))
+	err := s.deleteLink(index, fmt.Sprintf("detach interface %q", name))
 	if errors.Is(err, unix.ENODEV) {
 		return nil
 	}
 	return err
 }
 
-func (s *Stack) takeIndex() int32 {
+// takeIndex gives a new interface its index, from which it is known what is lost with it.
+func (s *Stack) takeIndex(lost Removal) int32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.links[s.next] = lost
 	s.next++
 	return s.next - 1
+}
+
+// deleteLink removes one of our interfaces, and with one end of a pair the other.
+func (s *Stack) deleteLink(index int32, what string) error {
+	s.forget(index)
+	return s.route.Do(deleteLink(index, what))
+}
+
+// forget makes an interface one that need not be there.
+func (s *Stack) forget(index int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.links, index)
 }
 
 // newBridge makes a bridge that is up.
@@ -203,7 +221,7 @@ func linkUp(index int32, what string) rtnetlink.Request {
 	return rtnetlink.Request{Type: unix.RTM_NEWLINK, Parts: []nl.NetlinkRequestData{message}, What: what}
 }
 
-// deleteLink removes an interface, and with one end of a pair the other.
+// deleteLink removes an interface.
 func deleteLink(index int32, what string) rtnetlink.Request {
 	message := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	message.Index = index

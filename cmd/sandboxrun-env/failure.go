@@ -15,11 +15,11 @@ func (inv *invocation) startError(s *session, err error) error {
 	failure := s.reason()
 	switch {
 	case errors.Is(err, errNotReady):
-		return fmt.Errorf("environment %q is %w", s.plan.Name, err)
+		return errors.Join(fmt.Errorf("environment %q is %w", s.plan.Name, err), s.lostNetwork())
 	case failure != nil:
 		s.live.settleNow()
 		inv.printLastLines(failure)
-		return failureError(s.plan.Name, failure)
+		return errors.Join(failureError(s.plan.Name, failure), s.lostNetwork())
 	case errors.Is(err, errGone), errors.Is(err, errStartFailed):
 		return fmt.Errorf("environment %q has ended before it was told to: %s", s.plan.Name, s.ending())
 	}

@@ -48,6 +48,10 @@ func (l *live) note(e control.Event) {
 	switch {
 	case l.quiet:
 	case l.width > 0 && !l.ended:
+		if e.Kind == control.EventNetwork { // nothing that the block has a place for
+			l.eraseLocked()
+			fmt.Fprintf(l.out, "%s %s\n", stamp(l.times.since(e.At)), l.times.describe(e))
+		}
 		l.redrawLocked(e.At)
 	default:
 		if text := l.times.describe(e); text != "" {
@@ -131,6 +135,9 @@ func (t *timeline) describe(e control.Event) string {
 	if e.Kind == control.EventPhase {
 		return phaseText(e.Phase)
 	}
+	if e.Kind == control.EventNetwork && e.Instance == "" {
+		return e.Detail
+	}
 	if e.Kind == control.EventFailure || e.Instance == "" {
 		return "" // told at the end, with all that belongs to it
 	}
@@ -169,6 +176,8 @@ func (t *timeline) describe(e control.Event) string {
 		}
 	case control.EventRestart:
 		text = "restarting" + spaced(e.Detail)
+	case control.EventNetwork:
+		text = e.Detail
 	default:
 		return ""
 	}

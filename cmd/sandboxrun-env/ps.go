@@ -62,6 +62,9 @@ func (inv *invocation) ps(c *cli.Context) error {
 	case asJSON:
 		return inv.printJSON(list)
 	}
+	for _, what := range up.status.NetworkLost {
+		fmt.Fprintf(inv.streams.err, "%s: taken away by somebody else: %s\n", up.name, what)
+	}
 	return writeStatus(inv.streams.out, list, time.Now())
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +33,8 @@ type session struct {
 	changed  chan struct{} // guarded by mu; closed and replaced with each event
 	phase    control.Phase // guarded by mu, as all below
 	failure  *control.Failure
-	stopped  string // why it was stopped, in the supervisor's words
+	stopped  string   // why it was stopped, in the supervisor's words
+	lost     []string // what somebody has taken away of its network
 	reports  map[string][]json.RawMessage
 	onEvent  func(control.Event)
 	watchErr error
@@ -90,6 +93,8 @@ func (s *session) see(e control.Event) {
 		if s.failure == nil {
 			s.failure = e.Failure
 		}
+	case control.EventNetwork:
+		s.lost = append(s.lost, strings.TrimPrefix(e.Instance+": "+e.Detail, ": "))
 	case control.EventExited:
 		if len(e.Report) > 0 {
 			s.reports[e.Instance] = append(s.reports[e.Instance], e.Report)
@@ -211,6 +216,16 @@ func (s *session) reason() *control.Failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failure
+}
+
+// lostNetwork is the error about a network that somebody has taken away; nil without.
+func (s *session) lostNetwork() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.lost) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the network of environment %q was taken away by somebody else: %s", s.plan.Name, strings.Join(s.lost, "; "))
 }
 
 // allEnded tells whether no container runs or will run again.

@@ -50,6 +50,9 @@ func statusText(i control.InstanceStatus, now time.Time) string {
 	case i.State == control.Up:
 		text += " (not ready)"
 	}
+	if len(i.NetworkLost) > 0 {
+		text += fmt.Sprintf(" (network %s lost)", strings.Join(i.NetworkLost, ", "))
+	}
 	if i.OOMKills > 0 {
 		text += fmt.Sprintf(" (%d OOM kills)", i.OOMKills)
 	}

@@ -218,6 +218,10 @@ func (inv *invocation) runTest(interrupts *interrupts, s *session, o testOptions
 		inv.exitCode = exitFailure
 		return inv.startError(s, errGone)
 	}
+	if err != nil || code != 0 {
+		// It may well be why the command failed, and cannot be seen in what that says.
+		err = errors.Join(err, s.lostNetwork())
+	}
 	return err
 }
 

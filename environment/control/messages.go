@@ -102,10 +102,12 @@ type Status struct {
 	Phase     Phase     `json:"phase"`
 	StartedAt time.Time `json:"started_at"`
 	// ReadyAt is null until every service was ready.
-	ReadyAt   *time.Time       `json:"ready_at"`
-	Expires   *time.Time       `json:"expires"` // by the time to live
-	Failure   *Failure         `json:"failure"`
-	Instances []InstanceStatus `json:"instances"`
+	ReadyAt *time.Time `json:"ready_at"`
+	Expires *time.Time `json:"expires"` // by the time to live
+	Failure *Failure   `json:"failure"`
+	// NetworkLost are sentences: what of the network somebody else has taken away.
+	NetworkLost []string         `json:"network_lost,omitempty"`
+	Instances   []InstanceStatus `json:"instances"`
 }
 
 // InstanceStatus is a snapshot of one container.
@@ -126,6 +128,8 @@ type InstanceStatus struct {
 	Source    string              `json:"source"`
 	Command   []string            `json:"command,omitempty"`
 	OOMKills  uint64              `json:"oom_kills"`
+	// NetworkLost names networks whose bridge, or the instance's interface there, somebody has removed.
+	NetworkLost []string `json:"network_lost,omitempty"`
 }
 
 // PublishedPort is a port as it was opened.
@@ -175,7 +179,8 @@ const (
 	EventRestart  EventKind = "restart" // Detail: after how long
 	EventFailure  EventKind = "failure" // Failure
 	EventExec     EventKind = "exec"
-	EventLost     EventKind = "lost" // Detail: how many events the watcher was too late for
+	EventNetwork  EventKind = "network" // Detail: what of it was taken away, of all or of one Instance
+	EventLost     EventKind = "lost"    // Detail: how many events the watcher was too late for
 )
 
 // Event is something that happened at a time.

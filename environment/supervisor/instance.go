@@ -51,6 +51,8 @@ type instance struct {
 	failure    *control.Failure
 	derived    bool // failure is of something that it depends on
 	command    []string
+	// networkLost are networks that it does not reach any more, since somebody took them away.
+	networkLost []string
 }
 
 // addInstances makes the plan's instances.

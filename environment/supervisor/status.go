@@ -16,6 +16,7 @@ import (
 func (s *supervisor) Status() (status control.Status) {
 	s.look(func() {
 		status = s.status
+		status.NetworkLost = slices.Clone(s.status.NetworkLost)
 		for _, i := range s.instances {
 			status.Instances = append(status.Instances, i.statusLocked())
 		}
@@ -30,7 +31,7 @@ func (i *instance) statusLocked() control.InstanceStatus {
 		Service: i.service.Name, Name: i.plan.Name, Index: i.plan.Index,
 		State: i.state, Ready: i.ready, Health: i.health, Restarts: i.restarts, ExitCode: i.exitCode, Since: &since,
 		Addresses: i.addresses(), Ports: i.ports(), Source: cmp.Or(i.service.Image.Source, "host:"),
-		Command: slices.Clone(i.command), OOMKills: i.oomKills,
+		Command: slices.Clone(i.command), OOMKills: i.oomKills, NetworkLost: slices.Clone(i.networkLost),
 	}
 }
 

@@ -25,20 +25,26 @@ type wiring struct {
 	networks map[string]*plan.Network
 
 	mu sync.Mutex
-	// namespaces of all instances; they stay until the end, since another service may
-	// share one. Guarded by mu.
-	namespaces []*network.Namespace
+	// namespaces of all instances, each whose it is; they stay until the end, since
+	// another service may share one. Guarded by mu.
+	namespaces map[*network.Namespace]*instance
 }
 
 // connect makes the bridges, and answers names on them.
 func (s *supervisor) connect(undo *cleanup.Stack) (err error) {
-	w := &wiring{env: s, networks: map[string]*plan.Network{}}
+	w := &wiring{env: s, networks: map[string]*plan.Network{}, namespaces: map[*network.Namespace]*instance{}}
 	s.network = w
 	if w.stack, err = network.Open(); err != nil {
 		return err
 	}
 	undo.Push(w.stack.Close)
 	undo.Push(w.closeNamespaces)
+	// Until then: with a namespace its interfaces go.
+	stopWatch, err := w.stack.Watch(w.lost)
+	if err != nil {
+		return err
+	}
+	undo.Push(stopWatch)
 	// Opening the stack has switched forwarding off; egress switches it on when there are rules.
 	options, err := w.openEgress(undo)
 	if err != nil {
@@ -107,7 +113,7 @@ func (w *wiring) attach(i *instance) (*endpoint, error) {
 		return nil, err
 	}
 	w.mu.Lock()
-	w.namespaces = append(w.namespaces, namespace)
+	w.namespaces[namespace] = i
 	w.mu.Unlock()
 	e := &endpoint{namespace: namespace}
 	routed := false
@@ -187,10 +193,10 @@ func (w *wiring) closeNamespaces() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var errs []error
-	for _, n := range w.namespaces {
+	for n := range w.namespaces {
 		errs = append(errs, n.Close())
 	}
-	w.namespaces = nil
+	clear(w.namespaces)
 	return errors.Join(errs...)
 }
 
