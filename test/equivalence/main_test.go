@@ -1,8 +1,6 @@
 package equivalence_test
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,7 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/sandboxrun/sandboxrun/bundles/samples"
+	"github.com/sandboxrun/sandboxrun/test/built"
 )
 
 var update = flag.Bool("update", false, "write the generated part of docs/compatibility.md")
@@ -76,25 +74,14 @@ func (s *suite) prepare() (err error) {
 	if err := os.Chmod(s.dir, 0o755); err != nil {
 		return err
 	}
-	if s.ours = os.Getenv("SANDBOXRUN_BIN"); s.ours == "" {
-		s.ours = filepath.Join(s.dir, "sandboxrun")
-		if err := buildProgram(s.ours); err != nil {
-			return err
-		}
+	if s.ours, err = built.Program(s.dir); err != nil {
+		return err
 	}
-	bundles := os.Getenv("SANDBOXRUN_BUNDLES")
-	if bundles == "" {
-		bundles = filepath.Join(s.dir, "bundles")
-		if _, err := samples.Build(context.Background(), bundles, "workload"); err != nil {
-			return err
-		}
+	bundles, err := built.Bundles(s.dir, "workload")
+	if err != nil {
+		return err
 	}
 	s.workload = filepath.Join(bundles, "workload", "rootfs", "bin", "workload")
-	for _, path := range []*string{&s.ours, &s.workload} {
-		if *path, err = filepath.Abs(*path); err != nil {
-			return err
-		}
-	}
 	return s.makeTemplate()
 }
 
@@ -141,18 +128,4 @@ func findBusybox() (string, error) {
 		return "", fmt.Errorf("cannot make a root filesystem: %s is not static; install busybox-static", path)
 	}
 	return path, nil
-}
-
-// buildProgram builds what `make build` does.
-func buildProgram(output string) error {
-	command := exec.Command("go", "build", "-buildvcs=false", "-tags", "seccomp urfave_cli_no_docs netgo osusergo",
-		"-ldflags", `-extldflags "-static"`, "-o", output, "github.com/sandboxrun/sandboxrun/cmd/sandboxrun")
-	text, err := command.CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
-		return errors.New("cannot build sandboxrun: there is no go command; set SANDBOXRUN_BIN and SANDBOXRUN_BUNDLES")
-	}
-	if err != nil {
-		return fmt.Errorf("build sandboxrun: %w\n%s", err, text)
-	}
-	return nil
 }

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sandboxrun/sandboxrun/test/leftovers"
 )
 
 // suite is what all tests share. TestMain makes it before the first test, and
@@ -41,7 +42,7 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	for _, rest := range leftovers() {
+	for _, rest := range leftBehind() {
 		fmt.Fprintln(os.Stderr, "security: left after all tests:", rest)
 		code = 1
 	}
@@ -87,29 +88,25 @@ func build(output, environment string, args ...string) error {
 	return nil
 }
 
-// leftovers finds what bears this process's name.
-func leftovers() []string {
+// leftBehind finds what bears this process's name.
+func leftBehind() []string {
+	mark := shared.nonce + "-"
 	var found []string
-	//nolint:errcheck // groups of others vanish meanwhile
-	filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() && strings.Contains(e.Name(), shared.nonce+"-") {
-			found = append(found, "cgroup "+path)
-		}
-		return nil
-	})
+	for _, dir := range leftovers.Cgroups(func(dir string) bool { return strings.Contains(filepath.Base(dir), mark) }) {
+		found = append(found, "cgroup "+dir)
+	}
 	for _, line := range hostMounts() {
-		if strings.Contains(line, shared.nonce+"-") {
+		if strings.Contains(line, mark) {
 			found = append(found, "mount "+line)
 		}
 	}
-	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range processes {
-		if path == fmt.Sprintf("/proc/%d/cmdline", os.Getpid()) {
-			continue
+	for _, p := range leftovers.Processes(func(p leftovers.Process) (by string) {
+		if strings.Contains(strings.Join(p.Args(), " "), mark) {
+			return "arguments"
 		}
-		if command, _ := os.ReadFile(path); strings.Contains(string(command), shared.nonce+"-") {
-			found = append(found, "process "+path+" "+strings.ReplaceAll(string(command), "\x00", " "))
-		}
+		return ""
+	}) {
+		found = append(found, p.String())
 	}
 	slices.Sort(found)
 	return found
@@ -117,15 +114,9 @@ func leftovers() []string {
 
 // hostMounts are the lines of the host's mountinfo without their changing IDs.
 func hostMounts() []string {
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		panic(err)
-	}
 	var lines []string
-	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) > 4 {
-			lines = append(lines, strings.Join(fields[3:], " "))
-		}
+	for _, m := range leftovers.Mounts() {
+		lines = append(lines, strings.Join(strings.Fields(m.Line)[3:], " "))
 	}
 	return lines
 }

@@ -5,9 +5,6 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"encoding/json"
-	"errors"
-	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +12,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sandboxrun/sandboxrun/environment"
+	"github.com/sandboxrun/sandboxrun/test/built"
+	"github.com/sandboxrun/sandboxrun/test/environments"
+	"github.com/sandboxrun/sandboxrun/test/leftovers"
 )
 
 // composeFile is taken along to machines that have no source tree.
@@ -27,23 +29,6 @@ const (
 	insideVariable = "SHOP_TEST_INSIDE" // set to 1
 	rootVariable   = "SHOP_TEST_ROOT"   // the state root
 )
-
-// program is the sandboxrun to test.
-func program(t *testing.T) string {
-	t.Helper()
-	path := os.Getenv("SANDBOXRUN_BIN")
-	if path == "" {
-		path = "../../bin/sandboxrun"
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("needs the program: %v; run make build", err)
-	}
-	return path
-}
 
 // services is the directory with the trees of nginx, postgresql and redis: the
 // one that SHOP_SERVICES names, where they must be, or make's own.
@@ -116,12 +101,10 @@ type testReport struct {
 }
 
 func TestShop(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: environments of ordinary users are not there yet")
-	}
-	bin, trees := program(t), services(t)
+	environments.RequireRoot(t)
+	bin, trees := built.MadeProgram(t), services(t)
 	dir := t.TempDir()
-	root, data, reportFile := filepath.Join(dir, "root"), filepath.Join(dir, "data"), filepath.Join(dir, "report.json")
+	roots, reportFile := environment.Roots{State: filepath.Join(dir, "root"), Data: filepath.Join(dir, "data")}, filepath.Join(dir, "report.json")
 	password := strings.ToLower(rand.Text())
 	passwordFile := filepath.Join(dir, "password")
 	if err := os.WriteFile(passwordFile, []byte(password+"\n"), 0o600); err != nil {
@@ -135,15 +118,15 @@ func TestShop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	interfaces := interfaceNames(t)
+	interfaces, err := leftovers.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
 
-	cmd := exec.CommandContext(t.Context(), bin, "--root", root, "--data-root", data,
-		"env", "test", "--file", compose, "--report", reportFile, "--wait-timeout", "5m", "--timeout", "5m", "--",
-		self, "-test.run", "^TestInside$", "-test.v")
-	cmd.Env = append(os.Environ(), insideVariable+"=1", rootVariable+"="+root,
+	cmd := environments.Command(t.Context(), bin, roots, "test", "--file", compose, "--report", reportFile,
+		"--wait-timeout", "5m", "--timeout", "5m", "--", self, "-test.run", "^TestInside$", "-test.v")
+	cmd.Env = append(os.Environ(), insideVariable+"=1", rootVariable+"="+roots.State,
 		"SANDBOXRUN_BIN="+bin, "SHOP_API="+api(t), "SHOP_SERVICES="+trees, "SHOP_PASSWORD_FILE="+passwordFile)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = time.Minute
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	began := time.Now()
@@ -168,9 +151,11 @@ func TestShop(t *testing.T) {
 		t.Error("the API's line with the password is not in the output at all")
 	}
 	checkReport(t, report)
-	checkNothingIsLeft(t, report.Environment, root, data)
-	if after := interfaceNames(t); !slices.Equal(after, interfaces) {
-		t.Errorf("the host's interfaces were %v and are %v", interfaces, after)
+	for _, what := range slices.Concat(environments.Trace{Roots: roots, Name: report.Environment}.Left(), environments.InRoots(roots)) {
+		t.Errorf("left: %s", what)
+	}
+	if after, err := leftovers.Interfaces(); err != nil || !slices.Equal(after, interfaces) {
+		t.Errorf("the host's interfaces were %v and are %v, %v", interfaces, after, err)
 	}
 }
 
@@ -234,55 +219,4 @@ func checkReport(t *testing.T, report testReport) {
 	for service := range want {
 		t.Errorf("service %s is not in the report", service)
 	}
-}
-
-// checkNothingIsLeft looks at what is not the kernel's to clean.
-func checkNothingIsLeft(t *testing.T, name, root, data string) {
-	t.Helper()
-	for _, dir := range []string{filepath.Join(root, "environments"), filepath.Join(root, "environment-locks"), filepath.Join(data, "environments")} {
-		entries, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Error(err)
-		}
-		for _, e := range entries {
-			t.Errorf("%s is left", filepath.Join(dir, e.Name()))
-		}
-	}
-	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // somebody else's, which went
-			return nil
-		case err != nil:
-			return err
-		case entry.IsDir() && strings.Contains(entry.Name(), name):
-			t.Errorf("cgroup %s is left", path)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, name) {
-			t.Errorf("a mount is left: %s", line)
-		}
-	}
-}
-
-func interfaceNames(t *testing.T) []string {
-	t.Helper()
-	interfaces, err := net.Interfaces()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, i := range interfaces {
-		names = append(names, i.Name)
-	}
-	slices.Sort(names)
-	return names
 }

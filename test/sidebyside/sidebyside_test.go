@@ -2,23 +2,25 @@ package sidebyside_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandboxrun/sandboxrun/environment"
+	"github.com/sandboxrun/sandboxrun/test/built"
+	"github.com/sandboxrun/sandboxrun/test/environments"
+	"github.com/sandboxrun/sandboxrun/test/leftovers"
 )
 
-const environments = 50
+const count = 50
 
 // script is each environment's test: it asks each service by the names inside,
 // says that it is done, and ends when the test lets go of a lock.
@@ -33,13 +35,11 @@ flock --shared "$DIR/go" true
 `
 
 func TestFiftyEnvironmentsAtOnce(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: environments of ordinary users are not there yet")
-	}
-	program := existing(t, "SANDBOXRUN_BIN", "../../bin/sandboxrun")
-	workload := filepath.Join(existing(t, "SANDBOXRUN_BUNDLES", "../../bin/bundles"), "workload/rootfs/bin/workload")
+	environments.RequireRoot(t)
+	program := built.MadeProgram(t)
+	workload := filepath.Join(built.MadeBundles(t), "workload/rootfs/bin/workload")
 	dir := t.TempDir()
-	root, data := filepath.Join(dir, "root"), filepath.Join(dir, "data")
+	roots := environment.Roots{State: filepath.Join(dir, "root"), Data: filepath.Join(dir, "data")}
 	hold, err := os.OpenFile(filepath.Join(dir, "go"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -48,21 +48,22 @@ func TestFiftyEnvironmentsAtOnce(t *testing.T) {
 	if err := unix.Flock(int(hold.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	interfaces := interfaceNames(t)
+	interfaces, err := leftovers.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var all sync.WaitGroup
-	outputs := make([]strings.Builder, environments)
-	failures := make([]error, environments)
+	outputs := make([]strings.Builder, count)
+	failures := make([]error, count)
 	ended := make(chan struct{})
 	began := time.Now()
-	for i := range environments {
-		cmd := exec.CommandContext(ctx, program, "--root", root, "--data-root", data, "env", "test", "-f", "compose.yaml", "-p", name(i), "--", "sh", "-c", script)
-		cmd.Env = append(os.Environ(), "WORKLOAD="+workload, "SANDBOXRUN="+program, "ROOT="+root, "DIR="+dir)
+	for i := range count {
+		cmd := environments.Command(ctx, program, roots, "test", "-f", "compose.yaml", "-p", name(i), "--", "sh", "-c", script)
+		cmd.Env = append(os.Environ(), "WORKLOAD="+workload, "SANDBOXRUN="+program, "ROOT="+roots.State, "DIR="+dir)
 		cmd.Stdout, cmd.Stderr = &outputs[i], &outputs[i]
-		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-		cmd.WaitDelay = time.Minute
 		all.Go(func() { failures[i] = cmd.Run() })
 	}
 	go func() {
@@ -70,7 +71,7 @@ func TestFiftyEnvironmentsAtOnce(t *testing.T) {
 		close(ended)
 	}()
 	waitForAll(ctx, t, dir, ended)
-	t.Logf("%d environments of three services were up and answered after %v", environments, time.Since(began).Round(time.Millisecond))
+	t.Logf("%d environments of three services were up and answered after %v", count, time.Since(began).Round(time.Millisecond))
 	if err := unix.Flock(int(hold.Fd()), unix.LOCK_UN); err != nil {
 		t.Fatal(err)
 	}
@@ -97,13 +98,18 @@ func TestFiftyEnvironmentsAtOnce(t *testing.T) {
 			t.Errorf("%s: answers of %q, want %q:\n%s", name(i), hostnames, want, answers)
 		}
 	}
-	checkNothingIsLeft(t, root, data)
-	if after := interfaceNames(t); !slices.Equal(after, interfaces) {
-		t.Errorf("the host's interfaces were %v and are %v", interfaces, after)
+	for _, what := range slices.Concat(environments.Trace{Roots: roots, Prefix: prefix()}.Left(), environments.InRoots(roots)) {
+		t.Errorf("left: %s", what)
+	}
+	if after, err := leftovers.Interfaces(); err != nil || !slices.Equal(after, interfaces) {
+		t.Errorf("the host's interfaces were %v and are %v, %v", interfaces, after, err)
 	}
 }
 
-func name(i int) string { return fmt.Sprintf("sidebyside-%d", i) }
+// prefix begins the names of this process's environments, and no others'.
+func prefix() string { return fmt.Sprintf("sidebyside%x-", os.Getpid()) }
+
+func name(i int) string { return prefix() + strconv.Itoa(i) }
 
 // waitForAll returns when every environment's test has asked its services, or
 // when all environments have ended.
@@ -116,7 +122,7 @@ func waitForAll(ctx context.Context, t *testing.T, dir string, ended <-chan stru
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(done) == environments {
+		if len(done) == count {
 			return
 		}
 		select {
@@ -124,74 +130,8 @@ func waitForAll(ctx context.Context, t *testing.T, dir string, ended <-chan stru
 		case <-ended:
 			return
 		case <-ctx.Done():
-			t.Errorf("after %v only %d of %d environments have answered", 5*time.Minute, len(done), environments)
+			t.Errorf("after %v only %d of %d environments have answered", 5*time.Minute, len(done), count)
 			return
 		}
 	}
-}
-
-// existing returns the absolute path that a variable names, or of make's own.
-func existing(t *testing.T, variable, otherwise string) string {
-	t.Helper()
-	path := os.Getenv(variable)
-	if path == "" {
-		path = otherwise
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("needs what make build and make samples make: %v", err)
-	}
-	return path
-}
-
-// checkNothingIsLeft looks at what the kernel does not clean.
-func checkNothingIsLeft(t *testing.T, root, data string) {
-	t.Helper()
-	for _, dir := range []string{filepath.Join(root, "environments"), filepath.Join(root, "environment-locks"), filepath.Join(data, "environments")} {
-		entries, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Error(err)
-		}
-		for _, e := range entries {
-			t.Errorf("%s is left", filepath.Join(dir, e.Name()))
-		}
-	}
-	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // somebody else's, which went
-			return nil
-		case err != nil:
-			return err
-		case entry.IsDir() && strings.Contains(entry.Name(), "sidebyside-"):
-			t.Errorf("cgroup %s is left", path)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(string(mounts), "sidebyside-") {
-		t.Errorf("a mount is left:\n%s", mounts)
-	}
-}
-
-func interfaceNames(t *testing.T) []string {
-	t.Helper()
-	interfaces, err := net.Interfaces()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, i := range interfaces {
-		names = append(names, i.Name)
-	}
-	slices.Sort(names)
-	return names
 }
