@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -109,6 +110,52 @@ func TestOnlyPassedDescriptorsAreSeen(t *testing.T) {
 		if o := b.callWith(leaked, args...); !c.want.MatchString(o.stdout) {
 			t.Errorf("exec %v: %v", c.flags, o)
 		}
+	}
+}
+
+// TestDetachedProgramsSeeTheirStreamsAlone: without a supervisor a program has the streams of whoever created it, and
+// nothing else of that, of who starts it, or of the pipes by which it was made and started.
+func TestDetachedProgramsSeeTheirStreamsAlone(t *testing.T) {
+	root := hostDirectory(t)
+	leaked := []*os.File{root, root, root, root, root}
+	for _, c := range []struct {
+		name     string
+		commands [][]string // the bundle's directory and the ID follow; the ID alone follows "start"
+		rest     string
+	}{
+		{"create and start", [][]string{{"create"}, {"start"}}, ""},
+		{"run --detach", [][]string{{"run", "--detach"}}, ""},
+		{"run --detach --init", [][]string{{"run", "--detach", "--init"}}, ""},
+		{"control: create --preserve-fds 1 and start", [][]string{{"create", "--preserve-fds", "1"}, {"start"}}, "3 /\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBox(t, withArgs("/bin/attacker", "descriptors"))
+			t.Cleanup(b.remove)
+			out, err := os.OpenFile(filepath.Join(filepath.Dir(b.dir), "out"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close()
+			for _, args := range c.commands {
+				if args[0] != "start" {
+					args = append(args, b.dir)
+				}
+				command := b.command(t.Context(), append(args, b.id)...)
+				command.Stdout, command.Stderr, command.ExtraFiles = out, out, leaked
+				if err := command.Run(); err != nil {
+					t.Fatalf("%v: %v: %s", args, err, readString(t, out.Name()))
+				}
+			}
+			for until := time.Now().Add(deadline); !strings.Contains(b.call("state", b.id).stdout, `"stopped"`); {
+				if time.Now().After(until) {
+					t.Fatal("it does not end")
+				}
+			}
+			want := regexp.MustCompile(`^0 /dev/null\n1 \S+/out\n2 \S+/out\n` + c.rest + `$`)
+			if said := readString(t, out.Name()); !want.MatchString(said) {
+				t.Errorf("it sees:\n%s", said)
+			}
+		})
 	}
 }
 
