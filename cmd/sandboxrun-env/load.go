@@ -80,7 +80,7 @@ func (inv *invocation) bringUp(ctx context.Context, p *plan.Plan, o launchOption
 		return nil, errors.New("cannot run an environment as an ordinary user: its networks and control groups need root's rights; run it as root")
 	}
 	if err := inv.bringImages(ctx, p, o.pull, o.quietPull); err != nil {
-		return nil, err
+		return nil, interruptedWhile(p.Name, "its images were brought", err)
 	}
 	supervisor, err := siblingProgram("sandboxrun")
 	if err != nil {
@@ -92,11 +92,19 @@ func (inv *invocation) bringUp(ctx context.Context, p *plan.Plan, o launchOption
 	})
 	up.launch = time.Since(began) - up.images
 	if err != nil {
-		return nil, err
+		return nil, interruptedWhile(p.Name, "it was launched", err)
 	}
 	// No progress, which --quiet is about: something of the host is not as it was.
 	for _, notice := range up.Notices {
 		fmt.Fprintf(inv.streams.err, "%s: egress: %s\n", p.Name, notice)
 	}
 	return up, nil
+}
+
+// interruptedWhile says what an interrupt has ended, where err is one.
+func interruptedWhile(name, what string, err error) error {
+	if !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("environment %q did not come up: %w, while %s", name, err, what)
 }

@@ -208,9 +208,9 @@ func (inv *invocation) up(c *cli.Context) error {
 
 // upDetached leaves the environment alone once it is up. A failed start is removed.
 func (inv *invocation) upDetached(c *cli.Context, p *plan.Plan, o upOptions, began time.Time) error {
-	ctx, stop := interruptible(c)
-	defer stop()
-	launched, err := inv.bringUp(ctx, p, launchOptions{pull: o.pull, quietPull: o.output.quietPull})
+	interrupts := newInterrupts(c.Context)
+	defer interrupts.end()
+	launched, err := inv.bringUp(interrupts.ctx, p, launchOptions{pull: o.pull, quietPull: o.output.quietPull})
 	if err != nil {
 		return err
 	}
@@ -222,15 +222,23 @@ func (inv *invocation) upDetached(c *cli.Context, p *plan.Plan, o upOptions, beg
 	if o.wait {
 		reached = s.isReady
 	}
-	err = s.awaitWithin(ctx, o.waitTimeout, reached)
+	err = s.awaitWithin(interrupts.ctx, o.waitTimeout, reached)
 	if err == nil {
 		s.leave(leave)
 		inv.sayUp(s, o.wait)
 		return nil
 	}
-	s.stop(control.StopRequest{Grace: o.grace, Reason: stopReason(ctx)})
+	reason := "failure"
+	if errors.Is(err, context.Canceled) {
+		// Before it is stopped: then everything is.
+		err = fmt.Errorf("environment %q was %w before it was up, and is taken down again: %s", p.Name, err, s.pending())
+		reason = "interrupt"
+		s.live.say("%s: stopping; once more kills", p.Name)
+	}
+	s.stop(control.StopRequest{Grace: o.grace, Reason: reason})
+	inv.killOnInterrupt(interrupts, s)
 	s.finish()
-	return errors.Join(inv.startError(s, err), inv.remove(context.WithoutCancel(ctx), launched.Record, environment.RemoveOptions{KeepVolumes: o.keepVolumes}))
+	return errors.Join(inv.startError(s, err), inv.remove(context.Background(), launched.Record, environment.RemoveOptions{KeepVolumes: o.keepVolumes}))
 }
 
 // errNotReady ends a wait for readiness.
@@ -248,13 +256,6 @@ func (s *session) awaitWithin(ctx context.Context, limit time.Duration, reached 
 		return fmt.Errorf("%w: %s have passed; %s", errNotReady, limit, s.pending())
 	}
 	return err
-}
-
-func stopReason(ctx context.Context) string {
-	if ctx.Err() != nil {
-		return "interrupt"
-	}
-	return "failure"
 }
 
 // sayUp tells that it is up and what the start waited for most.
