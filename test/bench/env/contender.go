@@ -91,6 +91,9 @@ func (s *sandboxrun) up(ctx context.Context) error {
 	if err := s.meter.run(ctx, nil, s.env("up", "-d", "--wait", "-q", "-f", filepath.Join(s.dir, "one.yaml"), "-p", "bench")...); err != nil {
 		return err
 	}
+	if !s.meter.holds("bench") {
+		return errors.New("the environment has control groups elsewhere: what it costs cannot be counted")
+	}
 	return answers(ctx)
 }
 

@@ -19,39 +19,75 @@ type cost struct{ wall, cpu time.Duration }
 
 // meter runs commands in a cgroup whose CPU time it reads.
 type meter struct {
-	group  string   // directory; "" without cpuacct
+	group  string   // its name in every hierarchy; "" without cpuacct
 	others []string // groups of engines that put containers elsewhere
 }
 
-const cpuacct = "/sys/fs/cgroup/cpuacct"
+const (
+	hierarchies = "/sys/fs/cgroup"
+	cpuacct     = hierarchies + "/cpuacct"
+)
 
-// newMeter makes a group below this process's own.
-func newMeter() (*meter, error) {
-	own, err := os.ReadFile("/proc/self/cgroup")
+// newMeter makes a group of one name in every hierarchy, that of v2 too, where a
+// hybrid host has one: environments are put below a group that their maker is in
+// everywhere, and their CPU time is this group's then.
+func newMeter() (_ *meter, err error) {
+	if _, err := os.Stat(cpuacct + "/cpuacct.usage"); errors.Is(err, fs.ErrNotExist) {
+		return &meter{}, nil
+	}
+	m := &meter{group: "sandboxrun-bench-env-" + strconv.Itoa(os.Getpid()), others: []string{cpuacct + "/libpod_parent"}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.close())
+		}
+	}()
+	all, err := filepath.Glob(hierarchies + "/*/cgroup.procs")
 	if err != nil {
 		return nil, err
 	}
-	for line := range strings.Lines(string(own)) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(fields) != 3 || !strings.Contains(","+fields[1]+",", ",cpuacct,") {
+	for _, procs := range all {
+		root := filepath.Dir(procs)
+		group := filepath.Join(root, m.group)
+		if err := os.Mkdir(group, 0o755); err != nil {
+			return nil, err
+		}
+		if filepath.Base(root) != "cpuset" {
 			continue
 		}
-		m := &meter{
-			group:  filepath.Join(cpuacct, fields[2], "sandboxrun-bench-env-"+strconv.Itoa(os.Getpid())),
-			others: []string{cpuacct + "/libpod_parent"},
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			value, err := os.ReadFile(filepath.Join(root, file))
+			if err != nil {
+				return nil, err
+			}
+			if err := os.WriteFile(filepath.Join(group, file), value, 0); err != nil {
+				return nil, err
+			}
 		}
-		return m, os.Mkdir(m.group, 0o755)
 	}
-	return &meter{}, nil
+	return m, nil
 }
 
-// close removes the group, which has to be empty.
+// holds tells whether an environment is below the group, so that what it costs is counted.
+func (m *meter) holds(environment string) bool {
+	_, err := os.Stat(filepath.Join(cpuacct, m.group, "sandboxrun-env-"+environment))
+	return m.group == "" || err == nil
+}
+
+// close removes the groups, which have to be empty.
 func (m *meter) close() error {
 	if m.group == "" {
 		return nil
 	}
+	groups, err := filepath.Glob(filepath.Join(hierarchies, "*", m.group))
+	for _, group := range groups {
+		err = errors.Join(err, removeGroup(group))
+	}
+	return err
+}
+
+func removeGroup(group string) error {
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		err := syscall.Rmdir(m.group)
+		err := syscall.Rmdir(group)
 		if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
 			return err
 		}
@@ -65,7 +101,7 @@ func (m *meter) used() (time.Duration, error) {
 		return -1, nil
 	}
 	var sum time.Duration
-	for _, group := range append([]string{m.group}, m.others...) {
+	for _, group := range append([]string{filepath.Join(cpuacct, m.group)}, m.others...) {
 		text, err := os.ReadFile(filepath.Join(group, "cpuacct.usage"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // no engine has made it yet
@@ -82,10 +118,15 @@ func (m *meter) used() (time.Duration, error) {
 	return sum, nil
 }
 
+// enterGroup is a script that executes its arguments in the group, which is called
+// as it is. A process of a hybrid host need not be in the group of v2, where no
+// controller counts.
+const enterGroup = `for group in ` + hierarchies + `/*/"$0"; do [ -e "$group/cgroup.controllers" ] || echo $$ >"$group/cgroup.procs" || exit; done; exec "$@"`
+
 // command is one that runs in the group, with what it starts.
 func (m *meter) command(ctx context.Context, args ...string) *exec.Cmd {
 	if m.group != "" {
-		args = append([]string{"sh", "-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, m.group}, args...)
+		args = append([]string{"sh", "-c", enterGroup, m.group}, args...)
 	}
 	return exec.CommandContext(ctx, args[0], args[1:]...)
 }
