@@ -29,7 +29,11 @@ func explainStart(program string, err error) error {
 	return &StartError{Program: program, Reason: reason, ExitCode: code, Err: err}
 }
 
-const adviceMemory = "the memory limit is below what starting needs; raise it"
+const (
+	adviceMemory = "the memory limit is below what starting needs; raise it"
+	// adviceKilled is about what libcontainer sees as the end of a pipe.
+	adviceKilled = "its first process ended before the program began, as by SIGKILL, or where the kernel is out of memory, which dmesg tells; start it again"
+)
 
 // explanations are failures of libcontainer that the user can mend, by a text
 // of its errors.
@@ -40,6 +44,8 @@ var explanations = []struct{ text, advice string }{
 	{"rootless container requires user namespaces", "an ordinary user can only run a bundle with a user namespace; make one by sandboxrun spec --rootless, or be root"},
 	{"unable to start unit", "systemd refuses the container's unit; see linux.cgroupsPath, the limits, and the annotations org.systemd.property.*"},
 	{"failed to connect to dbus", "systemd cannot be reached; an ordinary user needs a session or `loginctl enable-linger`, with XDG_RUNTIME_DIR set to /run/user/UID; or leave --systemd-cgroup out"},
+	{"can't get final child's PID from pipe: EOF", adviceKilled},
+	{"procReady not received", adviceKilled},
 	{"unable to store init state", "the filesystem of the state root cannot be written; free some space or give another --root"},
 }
 

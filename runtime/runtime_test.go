@@ -90,6 +90,8 @@ func TestLibcontainersErrorsAreExplained(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{initFailure + "error mounting \"x\"", "error mounting \"x\""},
 		{"container init was OOM-killed (memory limit too low?)", "cannot start: the memory limit is below what starting needs; raise it (container init was OOM-killed (memory limit too low?))"},
+		{"unable to start container process: can't get final child's PID from pipe: EOF", "cannot start: " + adviceKilled + " (unable to start container process: can't get final child's PID from pipe: EOF)"},
+		{initFailure + "procReady not received", "cannot start: " + adviceKilled + " (procReady not received)"},
 	}
 	for _, tt := range tests {
 		err := errors.New(tt.text)
