@@ -35,7 +35,7 @@ func TestWrongCommandLinesGive2(t *testing.T) {
 	} {
 		var out, errs bytes.Buffer
 		args := append([]string{"sandboxrun", "--root", t.TempDir(), "--data-root", t.TempDir()}, strings.Fields(line)...)
-		if code := run(t.Context(), args, stdio{strings.NewReader(""), &out, &errs}); code != exitUsage || strings.Count(errs.String(), "\n") != 1 {
+		if code := run(t.Context(), args, stdio{strings.NewReader(""), &out, &errs}); code != commandline.ExitUsage || strings.Count(errs.String(), "\n") != 1 {
 			t.Errorf("%q gives %d and says %q", line, code, errs.String())
 		}
 	}

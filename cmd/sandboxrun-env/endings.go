@@ -6,6 +6,7 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/environment/control"
 	"github.com/sandboxrun/sandboxrun/environment/plan"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 // endings notes which containers ended, and decides whether that is the end of all.
@@ -82,7 +83,7 @@ func (n *endings) code() int {
 		return n.exitCode
 	}
 	if n.fromCode == nil {
-		return exitFailure
+		return commandline.ExitFailure
 	}
 	return *n.fromCode
 }

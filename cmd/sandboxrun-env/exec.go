@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/environment/control"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 func (inv *invocation) execCommand() *cli.Command {
@@ -88,7 +89,7 @@ func (inv *invocation) exec(ctx context.Context, up *running, r control.ExecRequ
 	defer closeAll()
 	code, err := up.client.Exec(ctx, r, streams)
 	if ctx.Err() != nil {
-		return exitInterrupted, nil
+		return commandline.ExitInterrupted, nil
 	}
 	if err != nil {
 		return 0, up.explain(err)

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -36,18 +32,6 @@ type invocation struct {
 	given, logFlags []string
 }
 
-// globalFlags are sandboxrun's: the command line is the same one. Those of
-// cgroups mean nothing here.
-func globalFlags() []cli.Flag {
-	return append(logging.Flags(),
-		&cli.StringFlag{Name: "root", Value: commandline.StateRoot(os.Geteuid(), os.Getenv), Usage: "keep what is known of environments in `DIR`, which should be on a tmpfs"},
-		commandline.DataRootFlag(),
-		&cli.StringFlag{Name: "cgroup-manager", Hidden: true},
-		&cli.BoolFlag{Name: "systemd-cgroup", Hidden: true},
-		&cli.StringFlag{Name: "rootless", Hidden: true},
-	)
-}
-
 // setUp turns the global flags into a logger and paths.
 func (inv *invocation) setUp(c *cli.Context) (err error) {
 	inv.log, inv.logFile, err = logging.Open(logging.SettingsOf(c), inv.streams.err)
@@ -57,15 +41,10 @@ func (inv *invocation) setUp(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if inv.roots.State, err = filepath.Abs(c.String("root")); err != nil {
-		return fmt.Errorf("make --root absolute: %w", err)
+	if inv.roots.State, err = commandline.Root(c); err != nil {
+		return err
 	}
-	if inv.roots.Data = c.String("data-root"); inv.roots.Data == "" {
-		inv.roots.Data, err = store.DefaultRoot(os.Getenv)
-	} else {
-		inv.roots.Data, err = filepath.Abs(inv.roots.Data)
-	}
-	if err != nil {
+	if inv.roots.Data, err = commandline.DataRoot(c, store.DefaultRoot); err != nil {
 		return err
 	}
 	inv.given = []string{"--root", inv.roots.State, "--data-root", inv.roots.Data}
@@ -85,15 +64,10 @@ func (inv *invocation) fail(err error) int {
 	for _, problem := range problems {
 		commandline.PrintError(problem, inv.log, inv.logFile == nil, inv.streams.err)
 	}
-	switch {
-	case inv.exitCode != 0:
+	if inv.exitCode != 0 {
 		return inv.exitCode
-	case errors.Is(err, commandline.ErrUsage):
-		return exitUsage
-	case errors.Is(err, context.Canceled):
-		return exitInterrupted
 	}
-	return exitFailure
+	return commandline.ExitCode(err)
 }
 
 func (inv *invocation) close() {

@@ -11,18 +11,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/internal/commandline"
+	"github.com/sandboxrun/sandboxrun/internal/logging"
 )
 
 // version is set by the linker.
 var version = "dev"
-
-// Exit codes, as sandboxrun's own.
-const (
-	exitFailure = 1
-	exitUsage   = 2
-	// 128 + SIGINT, as a shell has it.
-	exitInterrupted = 130
-)
 
 // stdio are the streams of one invocation.
 type stdio struct {
@@ -52,25 +45,13 @@ func run(ctx context.Context, args []string, streams stdio) int {
 // app is the command line: the global flags of sandboxrun and the command env,
 // one file for each command below it.
 func (inv *invocation) app() *cli.App {
-	app := &cli.App{
-		Name:                      "sandboxrun",
-		Usage:                     "run programs in isolated, resource-limited sandboxes",
-		Version:                   version,
-		Flags:                     globalFlags(),
-		Before:                    inv.setUp,
-		Writer:                    inv.streams.out,
-		ErrWriter:                 inv.streams.err,
-		HideHelpCommand:           true,
-		Suggest:                   true,
-		DisableSliceFlagSeparator: true,
-		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              commandline.OnUsageError,
-		Action: func(c *cli.Context) error {
-			return commandline.Usagef("this program has the command env only; run sandboxrun")
-		},
-		Commands: []*cli.Command{inv.envCommand()},
+	app := commandline.NewApp(version, inv.streams.out, inv.streams.err,
+		append(logging.Flags(), commandline.CompanionFlags("what is known of environments")...),
+		inv.envCommand())
+	app.Before = inv.setUp
+	app.Action = func(*cli.Context) error {
+		return commandline.Usagef("this program has the command env only; run sandboxrun")
 	}
-	commandline.Prepare(app.Flags, app.Commands)
 	// As compose's users write: ps -aq, logs -ft.
 	for _, command := range app.Commands[0].Subcommands {
 		command.UseShortOptionHandling = true

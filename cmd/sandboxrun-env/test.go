@@ -179,7 +179,7 @@ func (inv *invocation) runTest(interrupts *interrupts, s *session, o testOptions
 	err := s.awaitWithin(interrupts.ctx, o.waitTimeout, s.isReady)
 	s.live.settleNow()
 	if errors.Is(err, context.Canceled) {
-		inv.exitCode = exitInterrupted
+		inv.exitCode = commandline.ExitInterrupted
 		return nil
 	}
 	if err != nil {
@@ -215,7 +215,7 @@ func (inv *invocation) runTest(interrupts *interrupts, s *session, o testOptions
 		inv.exitCode = exitTimeout
 		return fmt.Errorf("the command was killed after --timeout %s", o.timeout)
 	case errors.Is(cause, errGone):
-		inv.exitCode = exitFailure
+		inv.exitCode = commandline.ExitFailure
 		return inv.startError(s, errGone)
 	}
 	if err != nil || code != 0 {
@@ -260,7 +260,7 @@ func (inv *invocation) runInside(ctx context.Context, interrupts *interrupts, s 
 	defer closeAll()
 	code, err := s.client.Exec(ctx, request, streams)
 	if interrupts.ctx.Err() != nil {
-		return exitInterrupted, nil
+		return commandline.ExitInterrupted, nil
 	}
 	return code, err
 }

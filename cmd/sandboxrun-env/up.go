@@ -323,7 +323,7 @@ func (inv *invocation) attend(interrupts *interrupts, s *session, ends *endings,
 		return nil
 	}
 	if errors.Is(err, context.Canceled) {
-		inv.exitCode = exitInterrupted
+		inv.exitCode = commandline.ExitInterrupted
 		return nil
 	}
 	return inv.startError(s, err)

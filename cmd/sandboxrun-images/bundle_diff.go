@@ -9,6 +9,7 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/bundles"
 	"github.com/sandboxrun/sandboxrun/bundles/field"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 )
 
 func (inv *invocation) bundleDiffCommand() *cli.Command {
@@ -51,7 +52,7 @@ EXAMPLES:
 
 func (inv *invocation) printDifferences(c *cli.Context, list []field.Difference) error {
 	if len(list) > 0 {
-		inv.exitCode = exitFailure
+		inv.exitCode = commandline.ExitFailure
 	}
 	if c.String("format") == "json" {
 		if list == nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/bundles"
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/rootfs"
 )
 
@@ -79,7 +80,7 @@ func specProblems(err error) []problem {
 
 func (inv *invocation) printProblems(c *cli.Context, list []problem) error {
 	if len(list) > 0 {
-		inv.exitCode = exitFailure
+		inv.exitCode = commandline.ExitFailure
 	}
 	if c.String("format") == "json" {
 		if list == nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
+	"github.com/sandboxrun/sandboxrun/internal/commandline"
 	"github.com/sandboxrun/sandboxrun/rootfs/store"
 	"github.com/sandboxrun/sandboxrun/rootfs/unpack"
 )
@@ -183,7 +184,7 @@ func remake(ctx context.Context, blob io.Reader, layer store.Layer, dir string) 
 func (inv *invocation) printFindings(c *cli.Context, found []store.Finding) error {
 	for _, f := range found {
 		if !f.Repaired {
-			inv.exitCode = exitFailure
+			inv.exitCode = commandline.ExitFailure
 		}
 	}
 	if c.String("format") == "json" {

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -29,18 +25,6 @@ type invocation struct {
 	exitCode  int
 }
 
-// globalFlags are sandboxrun's: the command line is the same one. Those of
-// cgroups mean nothing here.
-func globalFlags() []cli.Flag {
-	return append(logging.Flags(),
-		&cli.StringFlag{Name: "root", Value: commandline.StateRoot(os.Geteuid(), os.Getenv), Usage: "keep bundles' secrets in `DIR`, which should be on a tmpfs"},
-		commandline.DataRootFlag(),
-		&cli.StringFlag{Name: "cgroup-manager", Hidden: true},
-		&cli.BoolFlag{Name: "systemd-cgroup", Hidden: true},
-		&cli.StringFlag{Name: "rootless", Hidden: true},
-	)
-}
-
 // setUp turns the global flags into a logger and paths.
 func (inv *invocation) setUp(c *cli.Context) (err error) {
 	inv.log, inv.logFile, err = logging.Open(logging.SettingsOf(c), inv.streams.err)
@@ -50,15 +34,10 @@ func (inv *invocation) setUp(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if inv.stateRoot, err = filepath.Abs(c.String("root")); err != nil {
-		return fmt.Errorf("make --root absolute: %w", err)
+	if inv.stateRoot, err = commandline.Root(c); err != nil {
+		return err
 	}
-	inv.dataRoot = c.String("data-root")
-	if inv.dataRoot == "" {
-		inv.dataRoot, err = store.DefaultRoot(os.Getenv)
-	} else {
-		inv.dataRoot, err = filepath.Abs(inv.dataRoot)
-	}
+	inv.dataRoot, err = commandline.DataRoot(c, store.DefaultRoot)
 	return err
 }
 
@@ -81,15 +60,10 @@ func (inv *invocation) openStore() (*store.Store, error) {
 // fail prints err and returns the exit code for it.
 func (inv *invocation) fail(err error) int {
 	commandline.PrintError(err, inv.log, inv.logFile == nil, inv.streams.err)
-	switch {
-	case inv.exitCode != 0:
+	if inv.exitCode != 0 {
 		return inv.exitCode
-	case errors.Is(err, commandline.ErrUsage):
-		return exitUsage
-	case errors.Is(err, context.Canceled):
-		return exitInterrupted
 	}
-	return exitFailure
+	return commandline.ExitCode(err)
 }
 
 func (inv *invocation) close() {

@@ -13,18 +13,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sandboxrun/sandboxrun/internal/commandline"
+	"github.com/sandboxrun/sandboxrun/internal/logging"
 )
 
 // version is set by the linker.
 var version = "dev"
-
-// Exit codes, as sandboxrun's own.
-const (
-	exitFailure = 1
-	exitUsage   = 2
-	// 128 + SIGINT, as a shell has it.
-	exitInterrupted = 130
-)
 
 // stdio are the streams of one invocation.
 type stdio struct {
@@ -54,25 +47,13 @@ func run(ctx context.Context, args []string, streams stdio) int {
 // app is the command line: the global flags of sandboxrun and one file for each
 // command.
 func (inv *invocation) app() *cli.App {
-	app := &cli.App{
-		Name:                      "sandboxrun",
-		Usage:                     "run programs in isolated, resource-limited sandboxes",
-		Version:                   version,
-		Flags:                     globalFlags(),
-		Before:                    inv.setUp,
-		Writer:                    inv.streams.out,
-		ErrWriter:                 inv.streams.err,
-		HideHelpCommand:           true,
-		Suggest:                   true,
-		DisableSliceFlagSeparator: true,
-		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              commandline.OnUsageError,
-		Action: func(c *cli.Context) error {
-			return commandline.Usagef("this program has the commands bundle and image only; run sandboxrun")
-		},
-		Commands: []*cli.Command{inv.bundleCommand(), inv.imageCommand()},
+	app := commandline.NewApp(version, inv.streams.out, inv.streams.err,
+		append(logging.Flags(), commandline.CompanionFlags("bundles' secrets")...),
+		inv.bundleCommand(), inv.imageCommand())
+	app.Before = inv.setUp
+	app.Action = func(*cli.Context) error {
+		return commandline.Usagef("this program has the commands bundle and image only; run sandboxrun")
 	}
-	commandline.Prepare(app.Flags, app.Commands)
 	return app
 }
 

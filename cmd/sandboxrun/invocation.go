@@ -2,11 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -29,7 +26,7 @@ type invocation struct {
 
 func globalFlags() []cli.Flag {
 	return append(logging.Flags(),
-		&cli.StringFlag{Name: "root", Value: commandline.StateRoot(os.Geteuid(), os.Getenv), Usage: "keep container state in `DIR`, which should be on a tmpfs"},
+		commandline.RootFlag("container state"),
 		commandline.DataRootFlag(),
 		&cli.StringFlag{Name: "cgroup-manager", Usage: "who makes cgroups: cgroupfs, systemd as by --systemd-cgroup, or disabled for containers without one"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "let systemd make cgroups; cgroupsPath is then \"slice:prefix:name\""},
@@ -52,9 +49,9 @@ func (inv *invocation) setUp(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	root, err := filepath.Abs(c.String("root"))
+	root, err := commandline.Root(c)
 	if err != nil {
-		return fmt.Errorf("make --root absolute: %w", err)
+		return err
 	}
 	inv.runtime, err = runtime.New(runtime.Config{
 		Root:          root,
@@ -111,7 +108,7 @@ func (inv *invocation) fail(err error) int {
 		return inv.exitCode
 	}
 	if errors.Is(err, commandline.ErrUsage) {
-		return exitUsage
+		return commandline.ExitUsage
 	}
 	return runtime.ExitCode(err)
 }

@@ -21,12 +21,6 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// Exit codes beside those of the program in the sandbox; see docs/report.md.
-const (
-	exitFailure = 1
-	exitUsage   = 2
-)
-
 // stdio are the streams of one invocation.
 type stdio struct {
 	in       io.Reader
@@ -50,58 +44,41 @@ func run(ctx context.Context, args []string, streams stdio) int {
 
 // app is the command line: global flags and one file for each command.
 func (inv *invocation) app() *cli.App {
-	app := &cli.App{
-		Name:                   "sandboxrun",
-		Usage:                  "run programs in isolated, resource-limited sandboxes",
-		Description:            appDescription,
-		Version:                version,
-		Flags:                  globalFlags(),
-		Before:                 inv.setUp,
-		Writer:                 inv.streams.out,
-		ErrWriter:              inv.streams.err,
-		HideHelpCommand:        true,
-		UseShortOptionHandling: false,
-		Suggest:                true,
-		// A comma belongs to a value, as in --io-max.
-		DisableSliceFlagSeparator: true,
-		// Errors are printed once, by fail.
-		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   commandline.OnUsageError,
-		Action: func(c *cli.Context) error {
-			if name := c.Args().First(); name != "" {
-				return commandline.Usagef("there is no command %q; sandboxrun --help lists them", name)
-			}
-			return cli.ShowAppHelp(c)
-		},
-		Commands: []*cli.Command{
-			inv.runCommand(),
-			inv.createCommand(),
-			inv.startCommand(),
-			inv.execCommand(),
-			inv.pauseCommand(),
-			inv.resumeCommand(),
-			inv.updateCommand(),
-			inv.psCommand(),
-			inv.mountsCommand(),
-			inv.eventsCommand(),
-			inv.checkpointCommand(),
-			inv.restoreCommand(),
-			inv.stateCommand(),
-			inv.killCommand(),
-			inv.deleteCommand(),
-			inv.listCommand(),
-			inv.gcCommand(),
-			inv.specCommand(),
-			inv.bundleCommand(),
-			inv.imageCommand(),
-			inv.envCommand(),
-			inv.featuresCommand(),
-			inv.infoCommand(),
-			inv.envSupervisorCommand(),
-			inv.completionCommand(),
-		},
+	app := commandline.NewApp(version, inv.streams.out, inv.streams.err, globalFlags(),
+		inv.runCommand(),
+		inv.createCommand(),
+		inv.startCommand(),
+		inv.execCommand(),
+		inv.pauseCommand(),
+		inv.resumeCommand(),
+		inv.updateCommand(),
+		inv.psCommand(),
+		inv.mountsCommand(),
+		inv.eventsCommand(),
+		inv.checkpointCommand(),
+		inv.restoreCommand(),
+		inv.stateCommand(),
+		inv.killCommand(),
+		inv.deleteCommand(),
+		inv.listCommand(),
+		inv.gcCommand(),
+		inv.specCommand(),
+		inv.bundleCommand(),
+		inv.imageCommand(),
+		inv.envCommand(),
+		inv.featuresCommand(),
+		inv.infoCommand(),
+		inv.envSupervisorCommand(),
+		inv.completionCommand(),
+	)
+	app.Description = appDescription
+	app.Before = inv.setUp
+	app.Action = func(c *cli.Context) error {
+		if name := c.Args().First(); name != "" {
+			return commandline.Usagef("there is no command %q; sandboxrun --help lists them", name)
+		}
+		return cli.ShowAppHelp(c)
 	}
-	commandline.Prepare(app.Flags, app.Commands)
 	return app
 }
 

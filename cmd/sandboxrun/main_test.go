@@ -128,7 +128,7 @@ func TestCommandLineErrorsAreOneLineAndExitWith2(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), append([]string{"sandboxrun", "--root", t.TempDir()}, strings.Fields(args)...), stdio{nil, &stdout, &stderr})
-		if code != exitUsage || strings.Count(stderr.String(), "\n") != 1 || stdout.Len() != 0 {
+		if code != commandline.ExitUsage || strings.Count(stderr.String(), "\n") != 1 || stdout.Len() != 0 {
 			t.Errorf("%q: exit code %d, stdout %q, stderr %q", args, code, stdout.String(), stderr.String())
 		}
 	}

@@ -30,21 +30,6 @@ func OnUsageError(c *cli.Context, err error, _ bool) error {
 	return Usagef("%v; see %s --help", err, c.Command.HelpName)
 }
 
-// Prepare sets what all commands of a program have in common, below the given
-// ones too: no help command, usage errors by OnUsageError, no "(default: false)".
-func Prepare(flags []cli.Flag, commands []*cli.Command) {
-	for _, flag := range flags {
-		if b, ok := flag.(*cli.BoolFlag); ok {
-			b.DisableDefaultText = true
-		}
-	}
-	for _, command := range commands {
-		command.HideHelpCommand = true
-		command.OnUsageError = OnUsageError
-		Prepare(command.Flags, command.Subcommands)
-	}
-}
-
 // PrintError prints err on one line where people and programs look for it: in the
 // log, if there is one, and on stderr, unless that is where the log goes.
 func PrintError(err error, log *slog.Logger, logIsStderr bool, stderr io.Writer) {
