@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandboxrun/sandboxrun/test/leftovers"
 )
 
 // namespace is containerd's namespace of all tests, and so the parent of their
@@ -128,7 +130,7 @@ func (c *containerd) remove(t *testing.T) {
 	// Where every containerd's shims have their sockets.
 	for _, dir := range []string{"/run/containerd/s", "/run/containerd"} {
 		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%v: %q", err, namesIn(dir))
+			t.Errorf("%v: %q", err, leftovers.Names(dir))
 		}
 	}
 }

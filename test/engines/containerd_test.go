@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandboxrun/sandboxrun/test/leftovers"
 )
 
 // TestContainerd uses Debian's containerd and the newest, each with its own stock
@@ -30,7 +32,7 @@ func TestContainerd(t *testing.T) {
 		{"newest", fromEnvironment(t, "SANDBOXRUN_ENGINES"), false},
 	} {
 		t.Run(version.name, func(t *testing.T) {
-			before := machineNow(t)
+			before := machineNow()
 			c := newContainerd(t, version.programs, version.keepsEnded)
 			c.succeeds(t, "image", "import", imageArchive(t))
 			for _, test := range []struct {
@@ -348,7 +350,7 @@ func (c *containerd) testRestart(t *testing.T) {
 // `sandboxrun delete --force`.
 func (c *containerd) testShimKilled(t *testing.T) {
 	defer c.runDetached(t, "orphan")()
-	sockets := namesIn("/run/containerd/s")
+	sockets := leftovers.Names("/run/containerd/s")
 	for pid, command := range processes() {
 		if strings.Contains(command, "containerd-shim-runc-v2") && strings.Contains(command, "-id orphan") {
 			killAndWait(t, pid)

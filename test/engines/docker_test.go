@@ -142,7 +142,7 @@ func (d *docker) rm(t *testing.T, name string) {
 
 func TestDocker(t *testing.T) {
 	requireVM(t)
-	before := machineNow(t)
+	before := machineNow()
 	d := newDocker(t)
 	t.Run("side by side", func(t *testing.T) {
 		for name, test := range map[string]func(*docker, *testing.T){

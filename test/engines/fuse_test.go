@@ -13,7 +13,7 @@ import (
 // only, is built, run and removed, and nothing stays mounted or running.
 func TestFuseOverlay(t *testing.T) {
 	requireVM(t)
-	before := machineNow(t)
+	before := machineNow()
 	// fusermount3 looks there, and the image has none, as few machines have none.
 	if err := os.Symlink("/proc/self/mounts", "/etc/mtab"); err == nil {
 		defer os.Remove("/etc/mtab")
@@ -35,8 +35,8 @@ func TestFuseOverlay(t *testing.T) {
 	if got := c.succeeds(t, "bundle", "build", "--format", "json", "--service", dir+"/s.yaml", "--output", bundle, "dir:"+rootfs); !strings.Contains(got, `"method":"fuse-overlayfs"`) {
 		t.Errorf("build says %s", got)
 	}
-	if !strings.Contains(strings.Join(mountPoints(t), "\n"), bundle+"/rootfs") {
-		t.Errorf("nothing is mounted at %s/rootfs: %q", bundle, mountPoints(t))
+	if !strings.Contains(strings.Join(mountPoints(), "\n"), bundle+"/rootfs") {
+		t.Errorf("nothing is mounted at %s/rootfs: %q", bundle, mountPoints())
 	}
 	if got := c.succeeds(t, "run", bundle, "fuse"); !strings.Contains(got, "Uid 0 ") {
 		t.Errorf("the program says %q", got)

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandboxrun/sandboxrun/test/leftovers"
 )
 
 // settleTime is how long what an engine ends in the background may take.
@@ -28,8 +30,7 @@ const settleTime = 30 * time.Second
 // engines.
 type machine map[string]bool
 
-func machineNow(t *testing.T) machine {
-	t.Helper()
+func machineNow() machine {
 	m := machine{}
 	for pid, command := range processes() {
 		m[fmt.Sprintf("process %d %s", pid, command)] = true
@@ -37,11 +38,11 @@ func machineNow(t *testing.T) machine {
 	for _, dir := range controlGroups("/sys/fs/cgroup") {
 		m["control group "+dir] = true
 	}
-	for _, at := range mountPoints(t) {
+	for _, at := range mountPoints() {
 		m["mount at "+at] = true
 	}
 	for _, dir := range []string{"/sys/class/net", "/run/netns", "/run", "/tmp", "/var/tmp", "/dev/shm", "/run/sandboxrun/containers", "/run/sandboxrun/locks"} {
-		for _, name := range namesIn(dir) {
+		for _, name := range leftovers.Names(dir) {
 			// What the testing package makes for a test it removes after it.
 			if path := filepath.Join(dir, name); !strings.HasPrefix(path, "/tmp/Test") {
 				m["entry "+path] = true
@@ -63,7 +64,7 @@ func (m machine) requireSame(t *testing.T) {
 	}
 	err := eventually(settleTime, func() error {
 		var added []string
-		for what := range machineNow(t) {
+		for what := range machineNow() {
 			if !m[what] && !slices.Contains(kept, what) {
 				added = append(added, what)
 			}
@@ -95,7 +96,7 @@ func requireNothingOf(t *testing.T, id, state string) {
 				left = append(left, "control group "+dir)
 			}
 		}
-		for _, at := range mountPoints(t) {
+		for _, at := range mountPoints() {
 			if strings.Contains(at, id) {
 				left = append(left, "mount at "+at)
 			}
@@ -134,7 +135,7 @@ func eventually(d time.Duration, try func() error) error {
 // of the kernel.
 func processes() map[int]string {
 	found := map[int]string{}
-	for _, name := range namesIn("/proc") {
+	for _, name := range leftovers.Names("/proc") {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
@@ -151,40 +152,15 @@ func processes() map[int]string {
 
 // controlGroups returns the directories below dir.
 func controlGroups(dir string) []string {
-	var found []string
-	//nolint:errcheck // groups vanish meanwhile
-	filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && path != dir {
-			found = append(found, path)
-		}
-		return nil
-	})
-	return found
+	return leftovers.Cgroups(func(group string) bool { return strings.HasPrefix(group, dir+"/") })
 }
 
-func mountPoints(t *testing.T) []string {
-	t.Helper()
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
+func mountPoints() []string {
 	var found []string
-	for line := range strings.Lines(string(data)) {
-		found = append(found, strings.Fields(line)[4])
+	for _, m := range leftovers.Mounts() {
+		found = append(found, m.Point)
 	}
 	return found
-}
-
-func namesIn(dir string) []string {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	return names
 }
 
 // runtimeStates returns the status of each container below a state root.
@@ -268,7 +244,7 @@ func removeTree(t *testing.T, dir string) {
 	t.Helper()
 	err := eventually(settleTime, func() error {
 		var left []string
-		for _, at := range mountPoints(t) {
+		for _, at := range mountPoints() {
 			switch {
 			case !strings.HasPrefix(at, dir+"/"):
 			case engineOwn(at):

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/sandboxrun/sandboxrun/test/leftovers"
 )
 
 // podman is podman with storage, configuration and state of its own.
@@ -75,7 +77,7 @@ func (p podman) withImage(t *testing.T) podman {
 // second call does nothing.
 func (p podman) remove(t *testing.T) {
 	t.Helper()
-	if left := namesIn(filepath.Join(p.state, "containers")); len(left) > 0 {
+	if left := leftovers.Names(filepath.Join(p.state, "containers")); len(left) > 0 {
 		t.Errorf("sandboxrun still has %q", left)
 	}
 	// The process that holds a user's namespaces open.
@@ -113,7 +115,7 @@ func (p podman) requireStatus(t *testing.T, name, want string) {
 
 func TestPodman(t *testing.T) {
 	requireVM(t)
-	before := machineNow(t)
+	before := machineNow()
 	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
 		// For --userns=auto.
 		appendLine(t, file, "containers:200000:100000")

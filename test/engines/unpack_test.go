@@ -24,7 +24,7 @@ import (
 // together, so it is asked with `make engines PEERS=yes` only.
 func TestUnpackedTrees(t *testing.T) {
 	requireVM(t)
-	before := machineNow(t)
+	before := machineNow()
 	images := trickyImages(t)
 	dir := t.TempDir()
 	// podman makes a name of an image of its path, and has no capitals in names.

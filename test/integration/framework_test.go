@@ -138,20 +138,6 @@ func TestSnapshotTellsWhatIsNew(t *testing.T) {
 	}
 }
 
-func TestHasNameKnowsWhereANumberEnds(t *testing.T) {
-	for text, want := range map[string]bool{
-		"4:pids:/sandboxrun-it7-1":   true,
-		"4:pids:/sandboxrun-it7-1-k": true,
-		"4:pids:/sandboxrun-it7-12":  false,
-		"it7-12 it7-1/x":             true,
-		"":                           false,
-	} {
-		if got := hasName(text, "it7-1"); got != want {
-			t.Errorf("hasName(%q) = %v, want %v", text, got, want)
-		}
-	}
-}
-
 func TestCompare(t *testing.T) {
 	const document = `{"a": {"b": [1, "zwei", null, {"c.d": true}]}, "n": 2.5}`
 	cases := []struct {

@@ -1,12 +1,9 @@
 package integration_test
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -15,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sandboxrun/sandboxrun/bundles/samples"
+	"github.com/sandboxrun/sandboxrun/test/built"
 )
 
 // suite is what all scripts of one test binary share. It is made by TestMain
@@ -80,24 +78,10 @@ func prepare(s *suite) (err error) {
 	if s.artefacts, err = artefactsDir(); err != nil {
 		return err
 	}
-	if s.binary = os.Getenv("SANDBOXRUN_BIN"); s.binary == "" {
-		s.binary = filepath.Join(s.dir, "sandboxrun")
-		if err := errors.Join(buildProgram(s.binary), buildProgram(s.binary+"-images"), buildProgram(s.binary+"-env")); err != nil {
-			return err
-		}
-	}
-	if s.binary, err = filepath.Abs(s.binary); err != nil {
+	if s.binary, err = built.Program(s.dir, "images", "env"); err != nil {
 		return err
 	}
-	if s.bundles = os.Getenv("SANDBOXRUN_BUNDLES"); s.bundles == "" {
-		s.bundles = filepath.Join(s.dir, "bundles")
-		for _, name := range samples.Names() {
-			if _, err := samples.Build(context.Background(), s.bundles, name); err != nil {
-				return err
-			}
-		}
-	}
-	if s.bundles, err = filepath.Abs(s.bundles); err != nil {
+	if s.bundles, err = built.Bundles(s.dir, samples.Names()...); err != nil {
 		return err
 	}
 	s.path = filepath.Join(s.dir, "path")
@@ -106,20 +90,6 @@ func prepare(s *suite) (err error) {
 	}
 	wrapper := "#!/bin/sh\nexec '" + s.binary + "' --root \"$ROOT\" --data-root \"$WORK/.data\" \"$@\"\n"
 	return os.WriteFile(filepath.Join(s.path, "sandboxrun"), []byte(wrapper), 0o755)
-}
-
-// buildProgram builds what `make build` does.
-func buildProgram(output string) error {
-	command := exec.Command("go", "build", "-buildvcs=false", "-tags", "seccomp urfave_cli_no_docs netgo osusergo",
-		"-ldflags", `-extldflags "-static"`, "-o", output, "github.com/sandboxrun/sandboxrun/cmd/"+filepath.Base(output))
-	text, err := command.CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
-		return errors.New("cannot build sandboxrun: there is no go command; set SANDBOXRUN_BIN and SANDBOXRUN_BUNDLES")
-	}
-	if err != nil {
-		return fmt.Errorf("build sandboxrun: %w\n%s", err, text)
-	}
-	return nil
 }
 
 func artefactsDir() (string, error) {

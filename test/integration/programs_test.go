@@ -18,6 +18,7 @@ import (
 	"github.com/sandboxrun/sandboxrun/bundles"
 	"github.com/sandboxrun/sandboxrun/rootfs"
 	"github.com/sandboxrun/sandboxrun/runtime"
+	"github.com/sandboxrun/sandboxrun/test/leftovers"
 )
 
 // inCgroup2 runs a command in a mount namespace of its own in which
@@ -135,5 +136,5 @@ func measure() (descriptors, threads, goroutines, resident int) {
 			resident = number << 10
 		}
 	}
-	return len(namesIn("/proc/self/fd")), threads, goruntime.NumGoroutine(), resident
+	return len(leftovers.Names("/proc/self/fd")), threads, goruntime.NumGoroutine(), resident
 }
