@@ -158,6 +158,7 @@ func (c *converter) service(name string, s types.ServiceConfig) plan.ServiceRequ
 	c.health(path, s, &out)
 	c.restart(path, s, &out)
 	c.hooks(path, s, &out)
+	c.logging(path, s, &out)
 	return out
 }
 

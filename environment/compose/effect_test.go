@@ -76,6 +76,8 @@ var effects = map[string]string{
 	"services.*.mem_limit":                            "mem_limit: 64m",
 	"services.*.mem_reservation":                      "mem_reservation: 64m",
 	"services.*.memswap_limit":                        "{mem_limit: 64m, memswap_limit: 128m}",
+	"services.*.logging.driver":                       "logging: {driver: none}",
+	"services.*.logging.options":                      "logging: {options: {max-size: 1m}}",
 	"services.*.network_mode":                         "network_mode: none",
 	"services.*.networks":                             "networks: [n]",
 	"services.*.networks.*.aliases":                   "networks: {n: {aliases: [z]}}",

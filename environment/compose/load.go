@@ -222,6 +222,12 @@ func (c *converter) addItemf(path []string, matches func(value func(string) stri
 	c.problems = append(c.problems, c.problem(at, path, fmt.Sprintf(format, args...)))
 }
 
+// notef tells of a value that changes nothing where others of its key do.
+func (c *converter) notef(path []string, format string, args ...any) {
+	p := c.problem(c.walk.find(path), path, fmt.Sprintf(format, args...))
+	c.ignored = append(c.ignored, Ignored{File: p.File, Line: p.Line, Column: p.Column, Key: p.Key, Reason: p.Text})
+}
+
 // refusef tells of a value that is not supported where others of its key are.
 func (c *converter) refusef(path []string, format string, args ...any) {
 	p := c.problem(c.walk.find(path), path, fmt.Sprintf(format, args...))

@@ -27,6 +27,8 @@ type Options struct {
 	// newest included. 0 is 16 MiB, and 4.
 	MaxSize  int64
 	MaxFiles int
+	// Discard stores nothing. The Tail is known all the same, and OnLine called.
+	Discard bool
 	// Redactor may be nil.
 	Redactor *Redactor
 	// OnLine, if not nil, is called for each line (or piece of one), redacted. It must
@@ -156,6 +158,9 @@ func (w *Writer) keep(now time.Time, name Stream, line []byte, partial bool) {
 		w.o.OnLine(name, line)
 	}
 	w.tail.add(line)
+	if w.o.Discard {
+		return
+	}
 	w.out = appendEntry(w.out, Entry{Time: now, Stream: name, Line: line, Partial: partial})
 	w.queued++
 	if len(w.out) >= MaxLine {
@@ -324,15 +329,20 @@ func (s *stream) cut(now time.Time) {
 	s.partial = append(s.partial[:0], s.partial[n:]...)
 }
 
-// ReadFrom is io.Copy's way in, with a smaller buffer than its own: an environment
-// may have a hundred of these.
+// ReadFrom is io.Copy's way in, with a smaller buffer than its own, and a tiny one
+// until much comes at once: an environment may have a hundred of these, and most
+// programs say little.
 func (s *stream) ReadFrom(r io.Reader) (total int64, _ error) {
-	buf := make([]byte, 8<<10)
+	const little, much = 512, 8 << 10
+	buf := make([]byte, little)
 	for {
 		n, err := r.Read(buf)
 		total += int64(n)
 		if n > 0 {
 			_, _ = s.Write(buf[:n]) // never fails
+		}
+		if n == little && len(buf) == little {
+			buf = make([]byte, much)
 		}
 		if errors.Is(err, io.EOF) {
 			return total, nil

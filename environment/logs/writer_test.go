@@ -224,3 +224,23 @@ func BenchmarkWriter(b *testing.B) {
 		_, _ = w.Stdout().Write(chunk)
 	}
 }
+
+func TestWhatIsDiscardedIsHeardAllTheSame(t *testing.T) {
+	dir := t.TempDir()
+	var heard []string
+	w := New(dir, "web-1", Options{Discard: true, OnLine: func(_ Stream, line []byte) { heard = append(heard, string(line)) }, Now: clock()})
+	fmt.Fprint(w.Stdout(), "one\ntwo\n")
+	fmt.Fprint(w.Stderr(), "three")
+	w.Note("four")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	requireLines(t, heard, "one", "two", "three")
+	requireLines(t, w.Tail(2), "four", "three")
+	if n := w.Lost(); n != 0 {
+		t.Errorf("%d lines are lost", n)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("files are made: %v, %v", left, err)
+	}
+}

@@ -138,8 +138,20 @@ type Service struct {
 	JoinNetwork string `json:"join_network,omitempty"`
 	JoinPID     string `json:"join_pid,omitempty"`
 	JoinIPC     string `json:"join_ipc,omitempty"`
+	// Logs says how much of its output is stored.
+	Logs Logs `json:"logs,omitzero"`
 	// Attach is false where the service's output is not to be shown (attach: false).
 	Attach bool `json:"attach"`
+}
+
+// Logs is how much is stored of what each of a service's containers prints.
+type Logs struct {
+	// MaxSize is how large a file gets, in bytes, and MaxFiles how many there are, the newest
+	// included; 0 is what package logs has.
+	MaxSize  int64 `json:"max_size,omitempty"`
+	MaxFiles int   `json:"max_files,omitempty"`
+	// None stores nothing, and shows nothing of it.
+	None bool `json:"none,omitempty"`
 }
 
 // Image says what a root filesystem is made of. Exactly one of Source and Host

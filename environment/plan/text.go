@@ -150,9 +150,30 @@ func (s Service) write(b *strings.Builder) {
 	for _, h := range s.PreStop {
 		row("before its end", quote(h.Command))
 	}
+	row("output", s.Logs.words())
 	row("stop", s.stopWords())
 	// A strings.Builder takes everything.
 	_ = table.Flush()
+}
+
+func (l Logs) words() string {
+	switch {
+	case l.None:
+		return "not stored"
+	case l == Logs{}:
+		return ""
+	}
+	var words []string
+	switch {
+	case l.MaxFiles == 1:
+		words = append(words, "one file")
+	case l.MaxFiles > 0:
+		words = append(words, fmt.Sprintf("at most %d files", l.MaxFiles))
+	}
+	if l.MaxSize > 0 {
+		words = append(words, fmt.Sprintf("at most %d bytes each", l.MaxSize))
+	}
+	return strings.Join(words, ", ")
 }
 
 func (i Image) words() string {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -327,4 +328,36 @@ func TestATerminalIsSentToTheClient(t *testing.T) {
 		t.Errorf("the terminal gave %q, code %d, %v", seen, code, err)
 	}
 	e.down()
+}
+
+func TestOutputIsStoredAsFarAsTheServiceSays(t *testing.T) {
+	const most = 20_000
+	bounded, silent := shell("bounded", "seq 10000; echo done; sleep 60"), shell("silent", "echo done; sleep 60")
+	bounded.Logs, silent.Logs = plan.Logs{MaxSize: most, MaxFiles: 3}, plan.Logs{None: true}
+	for _, s := range []*plan.ServiceRequest{&bounded, &silent} {
+		// What is not stored is looked at all the same.
+		s.Ready = []plan.Probe{{Kind: plan.ProbeLog, Pattern: "^done$"}}
+	}
+	e := up(t, nil, bounded, silent)
+	e.waitPhase(control.Running)
+	e.down()
+	files, err := os.ReadDir(e.paths.Logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+		// A piece of output is in one file.
+		const piece = 64 << 10
+		if info, err := f.Info(); err != nil || info.Size() > most+piece {
+			t.Errorf("%s: %v, %v", f.Name(), info, err)
+		}
+	}
+	if want := []string{"bounded-1.log", "bounded-1.log.1", "bounded-1.log.2"}; !slices.Equal(names, want) {
+		t.Errorf("got files %q, want %q", names, want)
+	}
+	if !strings.Contains(e.output("bounded-1"), `"done"`) {
+		t.Error("the newest line is not in the newest file")
+	}
 }

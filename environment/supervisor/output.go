@@ -7,6 +7,7 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/environment"
 	"github.com/sandboxrun/sandboxrun/environment/logs"
+	"github.com/sandboxrun/sandboxrun/environment/plan"
 	"github.com/sandboxrun/sandboxrun/environment/probe"
 )
 
@@ -38,9 +39,11 @@ type output struct {
 	lostBefore     uint64                          // lines of which newlyLost has told
 }
 
-func (o *outputs) open(instance string) *output {
+func (o *outputs) open(instance string, limits plan.Logs) *output {
 	out := &output{redactor: o.redactor}
-	out.Writer = logs.New(o.dir, instance, logs.Options{Redactor: o.redactor, OnLine: out.line})
+	out.Writer = logs.New(o.dir, instance, logs.Options{
+		MaxSize: limits.MaxSize, MaxFiles: limits.MaxFiles, Discard: limits.None, Redactor: o.redactor, OnLine: out.line,
+	})
 	out.stdout, out.stderr = out.Stdout(), out.Stderr()
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sandboxrun/sandboxrun/environment/logs"
+	"github.com/sandboxrun/sandboxrun/environment/plan"
 )
 
 func TestLostLinesAreToldOnce(t *testing.T) {
@@ -16,7 +17,7 @@ func TestLostLinesAreToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := outputs{dir: filepath.Join(file, "no directory"), redactor: logs.NewRedactor()}
-	out := o.open("web-1")
+	out := o.open("web-1", plan.Logs{})
 	defer out.Close()
 	if got := out.newlyLost(); got != "" {
 		t.Errorf("before any line: %q", got)

@@ -25,7 +25,7 @@ func (i *instance) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	defer release()
-	i.output = i.env.logs.open(i.plan.Name)
+	i.output = i.env.logs.open(i.plan.Name, i.service.Logs)
 	if i.endpoint, err = i.env.network.attach(i); err != nil {
 		return at(stageCreate, err)
 	}
