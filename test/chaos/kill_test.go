@@ -14,13 +14,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandboxrun/sandboxrun/test/environments"
 )
 
 // rounds is how often it is struck. The VM is emulated, and is there for the other
 // cgroup version, not for the number.
 func rounds() int {
 	switch {
-	case inVM():
+	case environments.InVM():
 		return 8
 	case testing.Short():
 		return 60
@@ -290,7 +292,7 @@ func (e *environ) hit(r *round, c *invocation) ([]process, error) {
 	}
 	var errs []error
 	for _, p := range found {
-		errs = append(errs, p.kill())
+		errs = append(errs, p.Kill())
 	}
 	return found, errors.Join(errs...)
 }
@@ -304,18 +306,18 @@ func ignoreGone(err error) error {
 
 // isVictim tells what each process is by its arguments.
 func (r *round) isVictim(p process, commandLine int) bool {
-	isInit := len(p.args) == 2 && p.args[1] == "init"
+	isInit := len(p.Args) == 2 && p.Args[1] == "init"
 	switch r.victim {
 	case victimCommand, victimGroup, victimAsked:
-		return p.pid == commandLine
+		return p.PID == commandLine
 	case victimSupervisor:
-		return slices.Contains(p.args, "env-supervisor")
+		return slices.Contains(p.Args, "env-supervisor")
 	case victimService:
-		return p.group != "" && p.group != "_supervisor" && !isInit
+		return p.Group != "" && p.Group != "_supervisor" && !isInit
 	case victimInit:
 		return isInit
 	case victimCompanion:
-		return slices.Contains(p.args, "bring")
+		return slices.Contains(p.Args, "bring")
 	case victimAll:
 	}
 	return true

@@ -20,6 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandboxrun/sandboxrun/environment"
+	"github.com/sandboxrun/sandboxrun/test/built"
+	"github.com/sandboxrun/sandboxrun/test/environments"
 )
 
 //nolint:gochecknoglobals // flags of a test binary
@@ -27,8 +29,6 @@ var (
 	seedFlag  = flag.Uint64("seed", 0, "repeat the random choices of a run; 0 makes new ones")
 	roundFlag = flag.Int("round", -1, "strike in this round alone")
 )
-
-func inVM() bool { return os.Getenv("SANDBOXRUN_IN_VM") == "1" }
 
 // Bounds on what has to happen.
 const (
@@ -40,7 +40,7 @@ const (
 
 // patient gives an emulated machine more time.
 func patient(d time.Duration) time.Duration {
-	if inVM() {
+	if environments.InVM() {
 		return 5 * d
 	}
 	return d
@@ -49,7 +49,7 @@ func patient(d time.Duration) time.Duration {
 // some is all, and the first, the middle and the last on an emulated machine: it is there
 // for the other cgroup version, not for the number.
 func some[T any](all []T) []T {
-	if !inVM() || len(all) <= 3 {
+	if !environments.InVM() || len(all) <= 3 {
 		return all
 	}
 	return []T{all[0], all[len(all)/2], all[len(all)-1]}
@@ -68,12 +68,7 @@ type field struct {
 
 func newField(t *testing.T) *field {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if inVM() {
-			t.Fatal("not root in the VM")
-		}
-		t.Skip("needs root: environments of ordinary users are not there yet")
-	}
+	environments.RequireRoot(t)
 	files, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -84,8 +79,8 @@ func newField(t *testing.T) *field {
 	}
 	f := &field{
 		tb:       t,
-		program:  existing(t, "SANDBOXRUN_BIN", "../../bin/sandboxrun"),
-		workload: filepath.Join(existing(t, "SANDBOXRUN_BUNDLES", "../../bin/bundles"), "workload/rootfs/bin/workload"),
+		program:  built.MadeProgram(t),
+		workload: filepath.Join(built.MadeBundles(t), "workload/rootfs/bin/workload"),
 		files:    files, dir: dir,
 		roots:  environment.Roots{State: filepath.Join(dir, "state"), Data: filepath.Join(dir, "data")},
 		prefix: filepath.Base(dir),
@@ -99,30 +94,13 @@ func newField(t *testing.T) *field {
 
 // end looks for all that bears the field's prefix, and removes it.
 func (f *field) end() {
-	for _, what := range f.named(f.prefix).leftovers() {
+	for _, what := range f.trace().Left() {
 		f.tb.Errorf("at the end there is %s", what)
 	}
 	f.sweep()
 	if err := os.RemoveAll(f.dir); err != nil {
 		f.tb.Error(err)
 	}
-}
-
-// existing returns the absolute path that a variable names, or of make's own.
-func existing(t *testing.T, variable, otherwise string) string {
-	t.Helper()
-	path := os.Getenv(variable)
-	if path == "" {
-		path = otherwise
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("needs what make build and make samples make: %v", err)
-	}
-	return path
 }
 
 // seed is printed, and can be given to repeat a run.
@@ -182,7 +160,7 @@ type invocation struct {
 
 // command makes `sandboxrun env ARGS…` for the environment, in a process group of its own.
 func (e *environ) command(command string, args ...string) *invocation {
-	all := []string{"--root", e.roots.State, "--data-root", e.roots.Data, "env", command}
+	all := []string{command}
 	switch command {
 	case "gc":
 	case "logs": // its -f is another
@@ -196,7 +174,7 @@ func (e *environ) command(command string, args ...string) *invocation {
 	if command == "up" {
 		all = append(all, "--ttl", "20m") // should the test itself be killed
 	}
-	i := &invocation{cmd: exec.Command(e.program, append(all, args...)...), done: make(chan struct{})}
+	i := &invocation{cmd: environments.Command(context.Background(), e.program, e.roots, append(all, args...)...), done: make(chan struct{})}
 	i.cmd.Env = append(os.Environ(),
 		marker+"="+e.name, "WORKLOAD="+e.workload, "PORT="+strconv.Itoa(e.port), "PASSWORD=correct horse", "TMPDIR="+filepath.Join(e.dir, "tmp"))
 	i.cmd.Stdout, i.cmd.Stderr = &i.stdout, &i.stderr

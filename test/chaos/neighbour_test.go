@@ -48,7 +48,7 @@ func (n *neighbour) instances() []instance {
 func (n *neighbour) findSupervisor() process {
 	n.tb.Helper()
 	all := n.processes()
-	at := slices.IndexFunc(all, func(p process) bool { return slices.Contains(p.args, "env-supervisor") })
+	at := slices.IndexFunc(all, func(p process) bool { return slices.Contains(p.Args, "env-supervisor") })
 	if at < 0 {
 		n.tb.Fatal("the neighbour has no supervisor")
 	}
@@ -61,7 +61,7 @@ func (n *neighbour) end() {
 	if after := n.instances(); !slices.Equal(after, n.before) {
 		n.tb.Errorf("the neighbour is %v, and was %v", after, n.before)
 	}
-	if p := n.findSupervisor(); p.pid != n.supervisor.pid || p.started != n.supervisor.started {
+	if p := n.findSupervisor(); !p.Is(n.supervisor.Process) {
 		n.tb.Errorf("the neighbour's supervisor is %v, and was %v", p, n.supervisor)
 	}
 	answer := n.must("exec", "-T", "web", "/workload", "get", "http://api:8080/")

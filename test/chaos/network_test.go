@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+
+	"github.com/sandboxrun/sandboxrun/network"
+	"github.com/sandboxrun/sandboxrun/network/networktest"
 )
 
 // TestANetworkThatVanishesIsSurvivedAndTakenDown takes an environment's network away under
@@ -80,39 +81,32 @@ func TestANetworkThatVanishesIsSurvivedAndTakenDown(t *testing.T) {
 func (f *field) loseLinks(e *environ, prefixes []string) []string {
 	f.tb.Helper()
 	all := e.processes()
-	at := slices.IndexFunc(all, func(p process) bool { return slices.Contains(p.args, "env-supervisor") })
+	at := slices.IndexFunc(all, func(p process) bool { return slices.Contains(p.Args, "env-supervisor") })
 	if at < 0 {
 		return nil
 	}
-	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", all[at].pid))
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", all[at].PID))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		f.tb.Fatal(err)
 	}
-	defer namespace.Close()
-	removed := make(chan []string)
-	go func() {
-		// Not unlocked: the thread ends with the goroutine, and is never another's.
-		runtime.LockOSThread()
-		var names []string
-		defer func() { removed <- names }()
-		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-			f.tb.Error(os.NewSyscallError("setns", err))
-			return
-		}
+	inside, err := network.OpenNamespace(namespace)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	defer networktest.Close(f.tb, inside)
+	var names []string
+	networktest.Within(f.tb, inside, func() error {
 		links, err := netlink.LinkList()
-		if err != nil {
-			f.tb.Error(err)
-			return
-		}
 		for _, link := range links {
 			name := link.Attrs().Name
 			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) && netlink.LinkDel(link) == nil {
 				names = append(names, name)
 			}
 		}
-	}()
-	return <-removed
+		return err
+	})
+	return names
 }

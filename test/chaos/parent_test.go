@@ -79,7 +79,7 @@ func (e *environ) awaitUp(t *testing.T, c *invocation) {
 			return fmt.Errorf("not ready: %s", i.stdout.String())
 		}
 		isTest := func(p process) bool {
-			return slices.Contains(p.args, "sleep") && p.group == "" && p.args[0] == e.workload
+			return slices.Contains(p.Args, "sleep") && p.Group == "" && p.Args[0] == e.workload
 		}
 		if slices.Contains(c.cmd.Args, "test") && !slices.ContainsFunc(e.processes(), isTest) {
 			return errors.New("its command does not run yet")
