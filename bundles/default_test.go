@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/sandboxrun/sandboxrun/internal/golden"
 )
 
 func TestDefaultGolden(t *testing.T) {
@@ -32,19 +34,7 @@ func compareGolden(t *testing.T, name string, spec *specs.Spec) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", name+"_"+runtime.GOARCH+".json")
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatalf("%v; go test ./bundles -update writes it", err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("differs from %s; go test ./bundles -update and git diff show how", golden)
-	}
+	golden.Compare(t, filepath.Join("testdata", name+"_"+runtime.GOARCH+".json"), got)
 }
 
 func TestDefaultIsFresh(t *testing.T) {

@@ -1,14 +1,11 @@
 package bundles
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"testing"
 	"time"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // decodeOnceEnv makes the test binary decode standard input once, print the
 // nanoseconds and exit: see BenchmarkDecodeOnce.

@@ -3,7 +3,6 @@ package cgroup
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,9 +11,9 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"github.com/sandboxrun/sandboxrun/internal/golden"
+)
 
 // testDisk returns a whole disk of this host as "major:minor".
 func testDisk(t *testing.T) string {
@@ -63,16 +62,7 @@ func TestApplyGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden := filepath.Join("testdata/apply", name+".json")
-			if *update {
-				if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil || string(got)+"\n" != string(want) {
-				t.Errorf("%v\ngot %s\nwant %s", err, got, want)
-			}
+			golden.Compare(t, filepath.Join("testdata/apply", name+".json"), append(got, '\n'))
 		})
 	}
 }

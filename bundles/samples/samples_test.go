@@ -1,10 +1,8 @@
 package samples
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,9 +12,8 @@ import (
 	"testing"
 
 	"github.com/sandboxrun/sandboxrun/bundles"
+	"github.com/sandboxrun/sandboxrun/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestSpecGolden(t *testing.T) {
 	for _, name := range Names() {
@@ -32,19 +29,7 @@ func TestSpecGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden := filepath.Join("testdata", name+"_"+runtime.GOARCH+".json")
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatalf("%v; go test ./bundles/samples -update writes it", err)
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("differs from %s; go test ./bundles/samples -update and git diff show how", golden)
-			}
+			golden.Compare(t, filepath.Join("testdata", name+"_"+runtime.GOARCH+".json"), got)
 		})
 	}
 }

@@ -1,10 +1,8 @@
 package service_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,10 +14,9 @@ import (
 
 	"github.com/sandboxrun/sandboxrun/bundles"
 	"github.com/sandboxrun/sandboxrun/bundles/service"
+	"github.com/sandboxrun/sandboxrun/internal/golden"
 	"github.com/sandboxrun/sandboxrun/rootfs/manifest"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 const (
 	passwd = "root:x:0:0:root:/root:/bin/sh\npostgres:x:999:998::/var/lib/postgresql:/bin/sh\nodd:x:-1:0::/:\nbig:x:4294967295:0::/:\nrel:x:5:5::home:\n"
@@ -87,19 +84,7 @@ func compareGolden(t *testing.T, path string, p service.Plan) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got = append(got, '\n')
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; run the test with -update and read the difference:\n%s", path, got)
-	}
+	golden.Compare(t, path, append(got, '\n'))
 }
 
 func TestArgumentsAreMergedAsDockerDoes(t *testing.T) {

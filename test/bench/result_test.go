@@ -3,14 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
-	"os"
 	"strings"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"github.com/sandboxrun/sandboxrun/internal/golden"
+)
 
 // example is a small result: three contenders, one of them missing.
 func example() *result {
@@ -51,19 +49,7 @@ func TestWriteTable(t *testing.T) {
 	if err := example().writeTable(&got); err != nil {
 		t.Fatal(err)
 	}
-	const golden = "testdata/table.txt"
-	if *update {
-		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got.Bytes(), want) {
-		t.Errorf("the table is\n%s\nwant\n%s", got.Bytes(), want)
-	}
+	golden.Compare(t, "testdata/table.txt", got.Bytes())
 }
 
 func TestWriteJSON(t *testing.T) {
