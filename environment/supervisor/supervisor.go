@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	goruntime "runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -275,11 +274,9 @@ func (s *supervisor) tidy(again *time.Timer) {
 		again.Reset(tidyAfter)
 		return
 	}
-	// Each collection halves stacks that were deep once.
-	for range 2 {
-		goruntime.GC()
+	if err := giveBackMemory(); err != nil {
+		s.log.Debug("give memory back", "error", err)
 	}
-	debug.FreeOSMemory()
 }
 
 // graceOfSignal: whoever signals a second time does not want to wait.
