@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/sandboxrun/sandboxrun/test/environments"
 	"github.com/sandboxrun/sandboxrun/test/leftovers"
@@ -26,6 +27,16 @@ func (e *environ) trace() environments.Trace {
 }
 
 func (e *environ) processes() []process { return e.trace().Processes() }
+
+// supervisor finds its supervisor, if it lives.
+func (e *environ) supervisor() (process, bool) {
+	for _, p := range e.processes() {
+		if slices.Contains(p.Args, "env-supervisor") {
+			return p, true
+		}
+	}
+	return process{}, false
+}
 
 // running is an error as long as anything of the environment runs.
 func (e *environ) running() error {

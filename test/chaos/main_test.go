@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -151,6 +152,7 @@ func (e *environ) address() string { return "127.0.0.1:" + strconv.Itoa(e.port) 
 
 // invocation is one command of sandboxrun env, under way or ended.
 type invocation struct {
+	of     *environ
 	cmd    *exec.Cmd
 	stdout bytes.Buffer // to be read after done, as all below
 	stderr bytes.Buffer
@@ -174,7 +176,7 @@ func (e *environ) command(command string, args ...string) *invocation {
 	if command == "up" {
 		all = append(all, "--ttl", "20m") // should the test itself be killed
 	}
-	i := &invocation{cmd: environments.Command(context.Background(), e.program, e.roots, append(all, args...)...), done: make(chan struct{})}
+	i := &invocation{of: e, cmd: environments.Command(context.Background(), e.program, e.roots, append(all, args...)...), done: make(chan struct{})}
 	i.cmd.Env = append(os.Environ(),
 		marker+"="+e.name, "WORKLOAD="+e.workload, "PORT="+strconv.Itoa(e.port), "PASSWORD=correct horse", "TMPDIR="+filepath.Join(e.dir, "tmp"))
 	i.cmd.Stdout, i.cmd.Stderr = &i.stdout, &i.stderr
@@ -196,7 +198,7 @@ func (i *invocation) start() error {
 }
 
 // wait waits for the end. A command that hangs is told to write down what its
-// goroutines do.
+// goroutines do, and its supervisor before, for which it may wait.
 func (i *invocation) wait() error {
 	limit := time.NewTimer(patient(longest))
 	defer limit.Stop()
@@ -208,10 +210,36 @@ func (i *invocation) wait() error {
 		return nil
 	case <-limit.C:
 	}
+	supervisor := i.of.quit()
 	i.cmd.Process.Signal(unix.SIGQUIT)                                                    //nolint:errcheck // it may have ended
 	time.AfterFunc(5*time.Second, func() { unix.Kill(-i.cmd.Process.Pid, unix.SIGKILL) }) //nolint:errcheck // it may have ended
 	<-i.done
-	return fmt.Errorf("it hangs: %s", i.stderr.String())
+	return fmt.Errorf("it hangs: %s\nits supervisor: %s", i.stderr.String(), supervisor)
+}
+
+// quit has the supervisor write down what its goroutines do, end, and returns all that
+// it said.
+func (e *environ) quit() string {
+	p, found := e.supervisor()
+	if !found {
+		return "has ended"
+	}
+	// What it says may be removed when it has ended.
+	messages, err := os.Open(e.roots.Of(e.name).Messages)
+	if err != nil {
+		return err.Error()
+	}
+	defer messages.Close()
+	err = unix.Kill(p.PID, unix.SIGQUIT)
+	ended := func() error {
+		if p, found := e.supervisor(); found {
+			return fmt.Errorf("%v lives", p)
+		}
+		return nil
+	}
+	err = errors.Join(err, eventually(context.Background(), 5*time.Second, ended))
+	text, unread := io.ReadAll(messages)
+	return fmt.Sprintf("%s%v", text, errors.Join(err, unread))
 }
 
 // code is the exit code, 128+n after signal n.

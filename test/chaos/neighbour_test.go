@@ -47,12 +47,11 @@ func (n *neighbour) instances() []instance {
 
 func (n *neighbour) findSupervisor() process {
 	n.tb.Helper()
-	all := n.processes()
-	at := slices.IndexFunc(all, func(p process) bool { return slices.Contains(p.Args, "env-supervisor") })
-	if at < 0 {
+	p, found := n.environ.supervisor()
+	if !found {
 		n.tb.Fatal("the neighbour has no supervisor")
 	}
-	return all[at]
+	return p
 }
 
 // end looks whether it is what it was, has it say so inside, and takes it down.

@@ -80,12 +80,11 @@ func TestANetworkThatVanishesIsSurvivedAndTakenDown(t *testing.T) {
 // loseLinks deletes interfaces in an environment's network namespace and returns their names.
 func (f *field) loseLinks(e *environ, prefixes []string) []string {
 	f.tb.Helper()
-	all := e.processes()
-	at := slices.IndexFunc(all, func(p process) bool { return slices.Contains(p.Args, "env-supervisor") })
-	if at < 0 {
+	supervisor, found := e.supervisor()
+	if !found {
 		return nil
 	}
-	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", all[at].PID))
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", supervisor.PID))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
