@@ -32,8 +32,9 @@ LDFLAGS     := -s -w $(STATIC) -X main.version=$(VERSION)$(addprefix +,$(COMMIT)
 # The go command: the host's own if it is new enough, else the pinned one below .cache/go. It is looked for when the first
 # recipe needs it, and once.
 GO = $(eval GO := $(or $(shell .ci/toolchain $(GO_VERSION) $(CURDIR)/.cache/go),$(error no go command; see above)))$(GO)
-# Tests and tools that call `go` themselves find the same one.
-WITH_GO = PATH="$(patsubst %/,%,$(dir $(GO))):$$PATH"
+# Tests and tools that call `go` themselves find the same one. What is built with -trimpath shares nothing with what is not, not
+# even the standard library: everything is, and is compiled once.
+WITH_GO = PATH="$(patsubst %/,%,$(dir $(GO))):$$PATH" GOFLAGS="$(strip $(shell $(GO) env GOFLAGS) -trimpath)"
 
 # Sandboxes are started as root, tests too, by sudo if need be; without sudo the tests that need root say so and are
 # skipped. Nothing is built as root: the caches stay the user's.
@@ -58,6 +59,8 @@ VM_TIMEOUT   := 30m
 FUZZTIME     := 10s
 # A race detector costs five times the time; RACE= leaves it out.
 RACE         := -race
+# lint's govet has looked at everything; go test would load and check it once more, and then for the race detector again.
+NO_VET       := -vet=off
 # RUN=REGEXP runs only the tests whose names match, natively.
 RUN          :=
 RUN_FLAG     := $(if $(RUN),-run '$(RUN)')
@@ -100,13 +103,13 @@ test: bin/report $(if $(filter yes,$(VM)),need-vm) ## run every test there is an
 .PHONY: unit
 unit: build samples bin/report ## run the tests beside the code, natively, as root, with the race detector
 	@export $(WITH_GO); \
-	bin/report run unit -- go test -json $(RACE) -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) \
+	bin/report run unit -- go test -json $(NO_VET) $(RACE) -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) \
 		$$(go list ./... | grep -vE '/test/(integration|security|equivalence|shop|sidebyside|chaos)$$')
 
 .PHONY: integration
 integration: build samples samples-services bin/shop-api bin/report need-equivalence $(RUNC) ## run the testscript suites, the break-out tests and the comparison with runc, natively, as root
 	@export $(WITH_GO) SANDBOXRUN_RUNC=$(CURDIR)/$(RUNC); \
-	bin/report run integration -- go test -json -p 1 -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) $(INTEGRATION)
+	bin/report run integration -- go test -json $(NO_VET) -p 1 -count=1 -timeout $(TEST_TIMEOUT) -tags '$(TAGS)' $(RUN_FLAG) $(TEST_EXEC) $(INTEGRATION)
 
 .PHONY: vm
 vm: build samples samples-services bin/shop-api bin/report bin/vm need-vm ## run the tests that use cgroups in a VM with real cgroup v2

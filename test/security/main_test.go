@@ -75,7 +75,7 @@ func prepare(s *suite) (err error) {
 }
 
 func build(output, environment string, args ...string) error {
-	command := exec.Command("go", append([]string{"build", "-buildvcs=false", "-o", output}, args...)...)
+	command := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-o", output}, args...)...)
 	// GOFLAGS of the caller may ask for -race or -cover, which aren't static.
 	command.Env = append(os.Environ(), "GOFLAGS=", environment)
 	text, err := command.CombinedOutput()

@@ -69,6 +69,7 @@ func runHarness(t *testing.T, limit time.Duration, binary string, args ...string
 	return ran{code: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
 }
 
+// TestRun is not parallel: the image is built by then, which the other tests have no time for.
 func TestRun(t *testing.T) {
 	binary := harness(t)
 	host, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
@@ -139,6 +140,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestRunStreamsOutput(t *testing.T) {
+	t.Parallel()
 	binary := harness(t)
 	cmd := exec.CommandContext(t.Context(), binary, "run", "--timeout", "2m", "--", "sh", "-c", "echo first; sleep 1000")
 	output, err := cmd.StdoutPipe()
@@ -166,6 +168,7 @@ func TestRunStreamsOutput(t *testing.T) {
 }
 
 func TestRunEndsAHangingCommand(t *testing.T) {
+	t.Parallel()
 	binary := harness(t)
 	out := t.TempDir()
 	// The command ignores what can be ignored.
@@ -180,6 +183,7 @@ func TestRunEndsAHangingCommand(t *testing.T) {
 }
 
 func TestRunDoesNotOutliveTheHarness(t *testing.T) {
+	t.Parallel()
 	binary := harness(t)
 	cmd := exec.CommandContext(t.Context(), binary, "run", "--", "sh", "-c", "echo up; sleep 1000")
 	output, err := cmd.StdoutPipe()
@@ -249,6 +253,7 @@ func waitGone(t *testing.T, pidfd *os.File) {
 // TestRunUnderSystemd holds what the flavour systemd is for: units by D-Bus,
 // users' own managers, and a command with its own delegated group.
 func TestRunUnderSystemd(t *testing.T) {
+	t.Parallel()
 	binary := harness(t)
 	probe := `
 		systemctl is-system-running --wait
@@ -277,6 +282,7 @@ running
 
 // TestTestInGuest runs this package's own tests in a guest.
 func TestTestInGuest(t *testing.T) {
+	t.Parallel()
 	binary := harness(t)
 	self := filepath.Join(t.TempDir(), "self.test")
 	build := exec.Command("go", "test", "-c", "-o", self, ".")
