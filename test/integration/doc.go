@@ -48,7 +48,8 @@
 // runtime's Go API many times), with-sockets (runs a command with sockets as a
 // service manager does), notify-manager (prints what a service manager is told),
 // seccomp-listener (answers seccomp notifications), image-registry (an empty registry
-// on loopback) and make-image (writes an image as a layout or archive, or to a registry).
+// on loopback), with-outside (runs a command on a host of its own with a neighbour to be reached
+// by egress), lose-interface (deletes one) and make-image (writes an image as a layout or archive, or to a registry).
 //
 // Conditions: [root] [vm] [v1] [v2] [io-disk] [controller:NAME] [swap-limit] [host-pids] [criu] [criu:FEATURE] [service:NAME]. What the VM promises
 // is never skipped there: the condition fails the script instead.

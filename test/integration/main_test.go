@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 		"in-cgroup2":       inCgroup2,
 		"run-in-process":   runInProcess,
 		"with-sockets":     withSockets,
+		"with-outside":     withOutside,
+		"lose-interface":   loseInterface,
 		"notify-manager":   notifyManager,
 		"image-registry":   serveRegistry,
 		"make-image":       makeImage,
