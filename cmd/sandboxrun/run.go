@@ -231,6 +231,10 @@ func inherited(fd uintptr) bool {
 func catchSignals() <-chan os.Signal {
 	signals := make(chan os.Signal, 128)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	if signal.Ignored(syscall.SIGHUP) {
+		// Under nohup it would be chance whether the program inherits that.
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go signal.Notify(signals)
 	return signals
 }

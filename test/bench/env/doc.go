@@ -14,11 +14,12 @@
 //
 // The second part brings environments up side by side, 1, 10 and 50 (-many), and
 // one environment with 50 containers, and tells how long each took until it was
-// ready and what its supervisor has in memory (PSS, of which shared pages are
-// counted in parts), per service.
+// ready and what its supervisor has in memory three seconds later (PSS, of which
+// shared pages are counted in parts), per service.
 //
 // CPU time is that of a cgroup which every command runs in, with what it leaves
-// running: supervisor, services, conmon. podman's containers have a group of
+// running, and of the environment's groups, which are below it: supervisor,
+// services, conmon. podman's containers have a group of
 // their own, which is counted too. It is read from cgroup v1's cpuacct; where
 // that is not mounted it is not known, and shown as "-".
 //
