@@ -38,6 +38,10 @@ func (c *Container) Exec(opts ExecOptions) (_ *Process, retErr error) {
 	if err := c.mayExec(&opts); err != nil {
 		return nil, err
 	}
+	c, err := c.apart()
+	if err != nil {
+		return nil, err
+	}
 	var undo cleanup.Stack
 	defer func() {
 		if retErr != nil {
@@ -72,6 +76,21 @@ func (c *Container) Exec(opts ExecOptions) (_ *Process, retErr error) {
 	}
 	undo.Release()
 	return process, nil
+}
+
+// apart returns the container as one to exec in. libcontainer locks a container until a process in it
+// has started: where that hangs, in a frozen cgroup or because of something that the container does, nobody
+// could kill the container by the handle of who made it.
+func (c *Container) apart() (*Container, error) {
+	if c.init == nil {
+		return c, nil
+	}
+	loaded, err := c.runtime.Load(c.id)
+	if err != nil {
+		return nil, err
+	}
+	loaded.ofInit = c.ofInit
+	return loaded, nil
 }
 
 func (c *Container) mayExec(opts *ExecOptions) error {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -282,4 +283,56 @@ func TestCreatedContainerCanBePausedAndResumed(t *testing.T) {
 		t.Errorf("Wait() = %+v, %v", exit, err)
 	}
 	check("stopped")
+}
+
+// Here the exec hangs since it comes into a frozen cgroup.
+func TestContainerCanBeKilledWhileAnExecHangs(t *testing.T) {
+	requireRoot(t)
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		t.Skip("on cgroup v2 libcontainer's first stage of an exec, which is outside of the container's PID namespace, is born frozen and outlives it")
+	}
+	rt := newRuntime(t)
+	opts := options(t, "", "signal")
+	c := running(t, rt, &opts)
+	defer func() {
+		if err := rt.Delete(t.Context(), opts.ID, true); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := c.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	execEnded := make(chan error, 1)
+	go func() {
+		_, err := c.Exec(runtime.ExecOptions{Process: &specs.Process{Args: []string{"/bin/workload", "true"}, Cwd: "/"}, IgnorePaused: true})
+		execEnded <- err
+	}()
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
+		pids, err := c.Processes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(pids) > 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the exec has not come into the cgroup")
+		}
+	}
+	killed := make(chan error, 1)
+	go func() { killed <- c.Kill(syscall.SIGKILL) }()
+	select {
+	case err := <-killed:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Kill waits for the exec")
+	}
+	if exit, err := c.Wait(); err != nil || exit.Signal != syscall.SIGKILL {
+		t.Errorf("Wait() = %+v, %v", exit, err)
+	}
+	if err := <-execEnded; err == nil {
+		t.Error("the exec has come to its end")
+	}
 }
