@@ -1,7 +1,7 @@
 // Package integration tests the sandboxrun program on a real kernel, as root.
 //
 //	make integration                     natively
-//	make vm                              once more in a VM with real cgroup v2
+//	make vm                              once more in a VM with real cgroup v2, but for those in native_test.go
 //	go test ./test/integration -run 'TestRun/exit'
 //
 // One directory of testdata is one suite, one .txtar file one behaviour, and the
