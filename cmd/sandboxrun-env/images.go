@@ -136,6 +136,9 @@ func (inv *invocation) bringImages(ctx context.Context, p *plan.Plan, pull strin
 // localFiles are the files that the image of a local source is made of; nil for
 // another kind of source.
 func localFiles(source string) []string {
+	if strings.HasPrefix(source, "/") {
+		return []string{source} // a directory or archive by its path alone
+	}
 	kind, path, _ := strings.Cut(source, ":")
 	switch kind {
 	case binaryKind:
