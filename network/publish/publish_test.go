@@ -178,8 +178,10 @@ func TestAResetIsPassedOn(t *testing.T) {
 
 func TestServeEndsWithWhatItForwards(t *testing.T) {
 	listener := listen(t)
-	held := make(chan struct{})
+	reached, held := make(chan struct{}), make(chan struct{})
 	f := publish.NewTCP(listener, service(t, func(c *net.TCPConn) {
+		_, _ = c.Read(make([]byte, 1))
+		close(reached)
 		_, _ = io.ReadAll(c)
 		close(held)
 	}), nil)
@@ -188,10 +190,9 @@ func TestServeEndsWithWhatItForwards(t *testing.T) {
 	if _, err := c.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	for f.Counts().Active == 0 {
-		if _, err := c.Write([]byte(".")); err != nil {
-			t.Fatal(err)
-		}
+	<-reached
+	if f.Counts().Active != 1 {
+		t.Errorf("got %+v", f.Counts())
 	}
 	stop()
 	<-held
