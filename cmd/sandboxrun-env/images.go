@@ -145,6 +145,11 @@ func localFiles(source string) []string {
 		return append([]string{path}, pack.CertificateFiles()...)
 	case "dir", "tar":
 		return []string{path}
+	case "docker-archive", "oci-archive", "oci":
+		// Where there is a second colon, only who reads the archive knows what belongs to its name.
+		if !strings.Contains(path, ":") {
+			return []string{path}
+		}
 	}
 	return nil
 }

@@ -70,7 +70,8 @@ func TestReferencesAreThoseOfTheStore(t *testing.T) {
 
 func TestLocalFiles(t *testing.T) {
 	for source, want := range map[string]string{
-		"dir:/srv/x": "/srv/x", "tar:/srv/x.tar": "/srv/x.tar", "oci:/srv/x": "", "docker://redis": "", "oci-archive:/x": "", "docker-archive:/x": "",
+		"/srv/x": "/srv/x", "/srv/x:y": "/srv/x:y", "dir:/srv/x": "/srv/x", "tar:/srv/x.tar": "/srv/x.tar", "docker://redis": "",
+		"oci:/srv/x": "/srv/x", "oci-archive:/x.tar": "/x.tar", "docker-archive:/x.tar": "/x.tar", "oci:/srv/x:tag": "", "docker-archive:/x.tar:redis": "",
 	} {
 		if got := strings.Join(localFiles(source), " "); got != want {
 			t.Errorf("%s is made of %q, want %q", source, got, want)
