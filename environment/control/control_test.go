@@ -65,14 +65,18 @@ func serve(t *testing.T, h Handler) (*Server, *Client) {
 
 func TestStatusAndStats(t *testing.T) {
 	h := &fakeHandler{status: Status{Name: "shop", Phase: Running, Instances: []InstanceStatus{{Service: "web", State: Up}}}}
-	answers := [][]InstanceStats{{{Service: "web"}}, nil} // the last one first
+	// A channel, since each question has a connection and a goroutine of its
+	// own: only the socket orders them.
+	answers := make(chan []InstanceStats, 2)
+	answers <- nil
+	answers <- []InstanceStats{{Service: "web"}}
 	h.stats = func(context.Context) ([]InstanceStats, error) {
-		if len(answers) == 0 {
+		select {
+		case answer := <-answers:
+			return answer, nil
+		default:
 			return nil, errors.New("no figures today")
 		}
-		answer := answers[len(answers)-1]
-		answers = answers[:len(answers)-1]
-		return answer, nil
 	}
 	_, client := serve(t, h)
 	status, err := client.Status(t.Context())
