@@ -54,6 +54,7 @@ func (r *Runtime) containerConfig(opts *CreateOptions) (*configs.Config, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read spec of %q: %w", opts.Bundle, err)
 	}
+	dropX32(config.Seccomp)
 	orderRules(config.Seccomp)
 	if r.cfg.NoCgroups {
 		if err := disableCgroup(config); err != nil {
